@@ -54,9 +54,29 @@ func Execute(ctx context.Context, e *Env, step Step) (*record.Record, error) {
 		j.Out = io.MultiWriter(e.Console, log)
 	}
 	end := e.Console.Begin(rec)
-	err := j.store(step.Run(ctx, j))
+	err := j.unmet()
+	if err == nil {
+		err = step.Run(ctx, j)
+	}
+	err = j.store(err)
 	end()
 	return rec, err
+}
+
+// unmet is a NotRun failure when a step that this one needs has a record in this
+// run that is not one of success.
+func (j *Job) unmet() error {
+	if j.Env.Run == nil {
+		return nil
+	}
+	for _, id := range record.Needs(j.Rec.ID) {
+		if rec, err := j.Env.Run.Read(id); err != nil || rec != nil {
+			if _, err := j.Need(id); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // logName is the step's log file; the seed's names where it has one.

@@ -1,0 +1,88 @@
+package record
+
+import "fmt"
+
+// The verdicts on a run.
+const (
+	Passed           = "passed"
+	RunFailed        = "failed"
+	RunIncomplete    = "incomplete"
+	CompletedMessage = "ENTIRE 8-STEP WORKFLOW COMPLETED"
+)
+
+// Needs are the steps of the same run that must have succeeded before step id
+// may start. A step that has no record at all does not hinder: steps can be run
+// one by one.
+func Needs(id ID) []ID {
+	switch id {
+	case Clone:
+		return []ID{Setup}
+	case Papermill:
+		return []ID{Setup, Clone}
+	case CloneTests:
+		// A failed notebook has a page too, but one that could not be rendered
+		// leaves nothing to stage.
+		return []ID{Setup, Nbconvert}
+	case Pytest:
+		return []ID{Papermill, Nbconvert, CloneTests}
+	}
+	return nil
+}
+
+// Judge derives the verdict on a run from the records of its steps 1 to 7; one
+// of step 8 is ignored, since it is step 8 that asks. The failure is nil when
+// the verdict is Passed; else it is that of the first step that failed, or of
+// class incomplete when none failed but some have not run to their end, or have
+// read a file that an earlier step has since written anew.
+func Judge(rs []*Record) (verdict string, first *Record, f *Failure) {
+	byID := map[ID]*Record{}
+	written := map[string]string{}
+	for _, r := range rs {
+		byID[r.ID] = r
+	}
+	var missing *Failure
+	lack := func(format string, args ...any) {
+		if missing == nil {
+			missing = Failf(Incomplete, format, args...)
+		}
+	}
+	for _, id := range Workflow[:7] {
+		r := byID[id]
+		switch {
+		case r == nil:
+			lack("step %d (%s) has no record", id.Step, id.Name)
+			continue
+		case r.Status == StatusRunning:
+			lack("step %d (%s) is still running", id.Step, id.Name)
+			continue
+		case r.Status == StatusSkipped:
+			lack("step %d (%s) did not run: %s", id.Step, id.Name, reason(r))
+			continue
+		case r.Status != StatusSucceeded || r.Failure != nil || r.ExitCode == nil || *r.ExitCode != 0:
+			f := r.Failure
+			if f == nil {
+				f = Failf(Internal, "the record of step %d (%s) says %s and names no failure", id.Step, id.Name, r.Status)
+			}
+			return RunFailed, r, f
+		}
+		for _, in := range r.Inputs {
+			if sum, ok := written[in.Path]; ok && sum != in.SHA256 {
+				lack("step %d (%s) has read an older %s than the run holds now", id.Step, id.Name, in.Path)
+			}
+		}
+		for _, out := range r.Outputs {
+			written[out.Path] = out.SHA256
+		}
+	}
+	if missing != nil {
+		return RunIncomplete, nil, missing
+	}
+	return Passed, nil, nil
+}
+
+func reason(r *Record) string {
+	if r.Failure == nil {
+		return fmt.Sprintf("status %s", r.Status)
+	}
+	return r.Failure.Message
+}

@@ -1,0 +1,204 @@
+package steps
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/step-runner/step-runner/artifacts"
+	"github.com/step-runner/step-runner/artifacts/record"
+)
+
+// Run runs the eight steps in one process: the workflow in one container.
+type Run struct {
+	Notebooks  `embed:""`
+	Setup      Setup            `embed:"" prefix:"setup-"`
+	Clone      CloneOptions     `embed:"" prefix:"clone-"`
+	Papermill  PapermillOptions `embed:"" prefix:"papermill-"`
+	Nbconvert  NbconvertOptions `embed:"" prefix:"nbconvert-"`
+	CloneTests CloneOptions     `embed:"" prefix:"clone-tests-"`
+	Pytest     Pytest           `embed:"" prefix:"pytest-"`
+	Collect    Collect          `embed:"" prefix:"collect-"`
+	Summary    Summary          `embed:"" prefix:"summary-"`
+
+	From    string        `help:"Start at this step; the earlier ones keep their records. A number or a name: ${steps}." placeholder:"STEP"`
+	Only    []string      `help:"Run only these steps, and collect and summary." placeholder:"STEP"`
+	Resume  string        `help:"Go on with this run: a step that succeeded and whose outputs still match their digests is not run again." placeholder:"RUN"`
+	Timeout time.Duration `help:"End the run after this time; collect and summary follow all the same." placeholder:"DURATION"`
+
+	facts record.VerdictFacts
+}
+
+// afterwards bounds collect and summary when the run has been told to stop:
+// Kubernetes gives a deleted pod 30 seconds, of which the child's grace took some.
+const afterwards = 15 * time.Second
+
+// ID is outside the workflow: the run's own record has number 0.
+func (*Run) ID() record.ID { return record.ID{Step: 0, Name: "run"} }
+
+// Facts returns what Run fills in.
+func (s *Run) Facts() any { return &s.facts }
+
+// StepNames are the names that --from and --only take, in order.
+func StepNames() []string {
+	names := make([]string, len(record.Workflow))
+	for i, id := range record.Workflow {
+		names[i] = id.Name
+		if id == record.CloneTests {
+			names[i] = "clone-tests"
+		}
+	}
+	return names
+}
+
+func stepNumber(text string) (int, error) {
+	for i, name := range StepNames() {
+		if text == name || text == fmt.Sprint(i+1) {
+			return i + 1, nil
+		}
+	}
+	return 0, record.Failf(record.Usage, "no step %q: the steps are %s, or 1 to 8", text, strings.Join(StepNames(), ", "))
+}
+
+// selected says of each step number whether --from and --only ask for it.
+func (s *Run) selected() (func(step int) bool, error) {
+	from, only := 1, []int{}
+	if s.From != "" {
+		n, err := stepNumber(s.From)
+		if err != nil {
+			return nil, err
+		}
+		from = n
+	}
+	for _, name := range s.Only {
+		n, err := stepNumber(name)
+		if err != nil {
+			return nil, err
+		}
+		only = append(only, n)
+	}
+	return func(step int) bool {
+		return step >= from && (len(only) == 0 || slices.Contains(only, step))
+	}, nil
+}
+
+func (s *Run) workflow() []Step {
+	return []Step{
+		&s.Setup,
+		&Clone{CloneOptions: s.Clone},
+		&Papermill{Notebooks: s.Notebooks, PapermillOptions: s.Papermill},
+		&Nbconvert{Notebooks: s.Notebooks, NbconvertOptions: s.Nbconvert},
+		&Clone{CloneOptions: s.CloneTests, Tests: true},
+		&s.Pytest,
+		&s.Collect,
+		&s.Summary,
+	}
+}
+
+// Run executes the steps in order. A step whose needs did not succeed is
+// recorded as skipped; collect and summary run whatever happened. The error is
+// the failure of the first step that failed.
+func (s *Run) Run(ctx context.Context, j *Job) error {
+	selected, err := s.selected()
+	if err != nil {
+		return err
+	}
+	if s.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, s.Timeout, record.Failf(record.TimedOut, "the run took longer than --timeout %s", s.Timeout))
+		defer cancel()
+	}
+	s.facts.Verdict = record.RunIncomplete
+	resuming := s.Resume != ""
+	for _, step := range s.workflow()[:6] {
+		id := step.ID()
+		switch {
+		case !selected(id.Step):
+		case resuming && id != record.Setup && stillGood(j, step):
+			j.Log.Info("kept: it succeeded, and its outputs match their digests", "step", id)
+		case ctx.Err() != nil:
+			if err := skip(j.Env, step, context.Cause(ctx)); err != nil {
+				return err
+			}
+		default:
+			// What follows a step that has run anew rests on its new outputs. Setup is
+			// always run: it is about this container, not about the run.
+			resuming = resuming && id == record.Setup
+			// The step's record holds its failure; the verdict is derived from records.
+			_, _ = Execute(ctx, j.Env, step)
+		}
+	}
+	return s.finish(ctx, j)
+}
+
+func (s *Run) finish(ctx context.Context, j *Job) error {
+	for _, step := range []Step{&s.Collect, &s.Summary} {
+		actx, cancel := ctx, context.CancelFunc(func() {})
+		if ctx.Err() != nil {
+			actx, cancel = context.WithTimeout(context.WithoutCancel(ctx), afterwards)
+		}
+		_, err := Execute(actx, j.Env, step)
+		cancel()
+		if step == Step(&s.Summary) && err != nil {
+			// Summary's error is the verdict's, or that there is no summary.
+			s.judge(j)
+			return err
+		}
+	}
+	return s.judge(j)
+}
+
+// judge reads the records back: what they say is what the run was.
+func (s *Run) judge(j *Job) error {
+	rs, err := j.Env.Run.Records()
+	if err != nil {
+		s.facts.Verdict = record.RunFailed
+		return err
+	}
+	var f *record.Failure
+	s.facts.Verdict, _, f = record.Judge(rs)
+	if f != nil {
+		return f
+	}
+	return nil
+}
+
+// skip records that step was not begun because of why.
+func skip(e *Env, step Step, why error) error {
+	_, err := Execute(context.Background(), e, skipped{step, record.Failf(record.NotRun, "the run was stopped before this step: %w", why)})
+	if f := record.AsFailure(err); f != nil && f.Kind != record.NotRun {
+		return f
+	}
+	return nil
+}
+
+// skipped is a step that does nothing but say why.
+type skipped struct {
+	Step
+	why error
+}
+
+func (s skipped) Run(context.Context, *Job) error { return s.why }
+
+// kept is a step that can tell that what it once did is still there, beyond the
+// digests of its outputs.
+type kept interface {
+	StillGood(j *Job, rec *record.Record) bool
+}
+
+func stillGood(j *Job, step Step) bool {
+	rec, err := j.Env.Run.Read(step.ID())
+	if err != nil || rec == nil || rec.Status != record.StatusSucceeded {
+		return false
+	}
+	for _, f := range rec.Outputs {
+		now, err := artifacts.Digest(j.Env.Run.Abs(f.Path))
+		if err != nil || now.SHA256 != f.SHA256 {
+			return false
+		}
+	}
+	k, ok := step.(kept)
+	return !ok || k.StillGood(j, rec)
+}
