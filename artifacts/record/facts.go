@@ -40,28 +40,80 @@ type SetupFacts struct {
 	FreeInodes uint64 `json:"free_inodes"`
 	SHMBytes   uint64 `json:"shm_bytes"`
 	UID        int    `json:"uid"`
+	GID        int    `json:"gid"`
+	// Installed says that Python lies in an environment that setup made, with
+	// which installer, and whether it was there already.
+	Installed *TestEnv `json:"installed,omitempty"`
 	GPUFacts
 }
 
 // GPUFacts is what the probe saw.
 type GPUFacts struct {
-	// Driver and CUDA are versions, "" when unknown.
+	// Driver is the driver's version, CUDA the newest CUDA version that it
+	// supports; "" when unknown.
 	Driver string `json:"driver,omitempty"`
 	CUDA   string `json:"cuda,omitempty"`
+	// Source is who was asked for GPUs: "nvml" or "nvidia-smi".
+	Source string `json:"gpu_source,omitempty"`
 	GPUs   []GPU  `json:"gpus"`
+	// CUDADevices are those that a CUDA program sees in this environment, nil when
+	// CUDA could not be asked.
+	CUDADevices []CUDADevice `json:"cuda_devices,omitempty"`
+	// VisibleDevices is CUDA_VISIBLE_DEVICES, absent when it is not set.
+	VisibleDevices *string `json:"cuda_visible_devices,omitempty"`
+	// NVMLSeconds and CUDASeconds are the time that each library took to answer.
+	NVMLSeconds float64 `json:"nvml_seconds,omitempty"`
+	CUDASeconds float64 `json:"cuda_seconds,omitempty"`
 	// GPUError is why there is no usable GPU when that was allowed.
 	GPUError string `json:"gpu_error,omitempty"`
 }
 
-// GPU is one device. A nil number is unknown, not zero.
+// GPU is one device, or one MIG instance of a device. A nil number and an empty
+// text are unknown, not zero: a driver may not support or not permit a question.
 type GPU struct {
-	Index            int     `json:"index"`
-	Name             string  `json:"name"`
-	UUID             string  `json:"uuid"`
-	MemoryTotalBytes *uint64 `json:"memory_total_bytes,omitempty"`
-	MemoryFreeBytes  *uint64 `json:"memory_free_bytes,omitempty"`
-	// Processes holds the ids of the processes that use the device.
-	Processes []uint32 `json:"processes,omitempty"`
+	Index               int     `json:"index"`
+	Name                string  `json:"name"`
+	UUID                string  `json:"uuid"`
+	MemoryTotalBytes    *uint64 `json:"memory_total_bytes,omitempty"`
+	MemoryFreeBytes     *uint64 `json:"memory_free_bytes,omitempty"`
+	MemoryReservedBytes *uint64 `json:"memory_reserved_bytes,omitempty"`
+	// UtilizationPercent is the share of the last moments in which a kernel ran.
+	UtilizationPercent *uint32 `json:"utilization_percent,omitempty"`
+	// ComputeCapability is like "9.0".
+	ComputeCapability string `json:"compute_capability,omitempty"`
+	// ComputeMode is "default", "exclusive-process", "exclusive-thread" or "prohibited".
+	ComputeMode string `json:"compute_mode,omitempty"`
+	// ECCUncorrected counts uncorrected memory errors since the driver was loaded.
+	ECCUncorrected *uint64 `json:"ecc_uncorrected,omitempty"`
+	// RemapPending says that bad memory waits for a reset of the GPU to be put out
+	// of use; RemapFailed that it could not be.
+	RemapPending *bool `json:"remap_pending,omitempty"`
+	RemapFailed  *bool `json:"remap_failed,omitempty"`
+	// Throttle names what slows the clocks down, "sw-thermal" or "hw-power-brake" say.
+	Throttle []string `json:"throttle,omitempty"`
+	// Processes are those that compute on the device, as far as they may be seen.
+	Processes []GPUProcess `json:"processes,omitempty"`
+	// MIGEnabled says that only the instances in MIG can be used.
+	MIGEnabled bool  `json:"mig_enabled,omitempty"`
+	MIG        []GPU `json:"mig,omitempty"`
+}
+
+// GPUProcess is a process that uses a device. The id is of the host's namespace.
+type GPUProcess struct {
+	PID       uint32  `json:"pid"`
+	UsedBytes *uint64 `json:"used_bytes,omitempty"`
+}
+
+// CUDADevice is a device as the CUDA driver library shows it to a program.
+type CUDADevice struct {
+	Ordinal           int    `json:"ordinal"`
+	Name              string `json:"name"`
+	UUID              string `json:"uuid"`
+	ComputeCapability string `json:"compute_capability,omitempty"`
+	MemoryTotalBytes  uint64 `json:"memory_total_bytes,omitempty"`
+	MemoryFreeBytes   uint64 `json:"memory_free_bytes,omitempty"`
+	// Error is why no memory could be allocated, written and read on it.
+	Error string `json:"error,omitempty"`
 }
 
 // CloneFacts says what was cloned and where it lies.
