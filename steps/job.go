@@ -235,6 +235,9 @@ func (j *Job) Need(id record.ID) (*record.Record, error) {
 // tokenVars never reach a child.
 var tokenVars = []string{"STEP_RUNNER_CLONE_TOKEN", "STEP_RUNNER_CLONE_TESTS_TOKEN", "GITHUB_TOKEN", "GH_TOKEN", "GIT_TOKEN"}
 
+// TokenVars are the variables that hold tokens. They never reach a child.
+func TokenVars() []string { return slices.Clone(tokenVars) }
+
 // ChildEnv is this process's environment without any variable that is known to
 // hold a token or whose value contains one, plus extra.
 func (j *Job) ChildEnv(extra ...string) []string {

@@ -1,0 +1,17 @@
+# Targets that scripts depend on: build, test, lint, demo. The rest is for people.
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+# NVML is called through cgo. Its symbols must bind lazily: a driver that lacks
+# one would end the program when it starts.
+export CGO_ENABLED ?= 1
+LDFLAGS = -X main.buildVersion=$(VERSION) -extldflags=-Wl,-z,lazy
+
+.PHONY: build test lint fuzz-smoke bench docs
+
+build: ## bin/step-runner
+	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/step-runner ./cmd/step-runner
+
+test: ## every test
+	go test ./...

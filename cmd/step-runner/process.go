@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"golang.org/x/term"
+
+	"github.com/step-runner/step-runner/artifacts"
+	"github.com/step-runner/step-runner/artifacts/record"
+	"github.com/step-runner/step-runner/steps"
+	"github.com/step-runner/step-runner/steps/child"
+	"github.com/step-runner/step-runner/steps/redact"
+)
+
+// process is one call of step-runner: what it was given, and where it writes.
+// Everything that it writes goes through redaction.
+type process struct {
+	args     []string
+	env      *steps.Env
+	cli      cli
+	settings *settings
+	level    slog.LevelVar
+	stdout   io.WriteCloser
+	stderr   io.WriteCloser
+}
+
+// run is the whole program; its result is the exit code.
+func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
+	p := newProcess(args, environ, stdout, stderr)
+	err := p.do(ctx)
+	p.complain(err)
+	err = errors.Join(err, p.stdout.Close(), p.stderr.Close())
+	return record.ExitCode(err)
+}
+
+func newProcess(args, environ []string, stdout, stderr io.Writer) *process {
+	p := &process{args: args, env: &steps.Env{
+		Secrets: &redact.Set{}, Now: time.Now, Runner: child.Exec{},
+		Argv: append([]string{"step-runner"}, args...), Environ: environ, Version: version(),
+	}}
+	p.hideSecrets(args)
+	p.stdout = redacted(p.env.Secrets, stdout)
+	p.stderr = redacted(p.env.Secrets, deaf{stderr})
+	p.env.Stdout = p.stdout
+	p.env.Console = steps.NewConsole(p.stderr, p.env.Getenv("GITHUB_ACTIONS") == "true", p.isTerminal(stderr))
+	p.env.Log = slog.New(slog.NewTextHandler(p.env.Console, &slog.HandlerOptions{Level: &p.level}))
+	p.settings = newSettings(p.env.Getenv)
+	return p
+}
+
+// isTerminal says whether w is a terminal that may be coloured.
+func (p *process) isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && p.env.Getenv("NO_COLOR") == "" && p.env.Getenv("TERM") != "dumb" && term.IsTerminal(int(f.Fd()))
+}
+
+// do parses the command line and carries out the command.
+func (p *process) do(ctx context.Context) error {
+	parser, err := newParser(&p.cli, p.settings, p.stdout)
+	if err != nil {
+		return err
+	}
+	kctx, err := parser.Parse(p.args)
+	switch {
+	case errors.Is(err, errHelp):
+		return nil
+	case err != nil:
+		return usage(err)
+	}
+	if err := p.level.UnmarshalText([]byte(p.cli.Globals.LogLevel)); err != nil {
+		return err
+	}
+	p.env.EnvUsed = p.settings.used()
+	p.env.Variant = artifacts.Variant(p.cli.Globals.Variant)
+	switch c := kctx.Selected().Target.Addr().Interface().(type) {
+	case plain:
+		return c.run(p)
+	case steps.Step:
+		return p.step(ctx, c)
+	}
+	return fmt.Errorf("%s is neither a step nor a plain command", kctx.Command())
+}
+
+// usage turns an error of the parser into ours.
+func usage(err error) error {
+	var f *record.Failure
+	if errors.As(err, &f) {
+		return err
+	}
+	name := "step-runner"
+	var perr *kong.ParseError
+	if errors.As(err, &perr) && perr.Context != nil && perr.Context.Selected() != nil {
+		name = perr.Context.Selected().FullPath()
+	}
+	return record.Failf(record.Usage, "%w", err).WithHint("see `%s --help`", name)
+}
+
+// step runs one step in its frame and prints its record when asked to.
+func (p *process) step(ctx context.Context, step steps.Step) error {
+	if err := p.open(step); err != nil {
+		if record.AsFailure(err).Kind == record.Usage {
+			return err
+		}
+		step = refused{step, err}
+	}
+	rec, err := steps.Execute(ctx, p.env, step)
+	if p.cli.Globals.JSON {
+		if werr := record.Encode(p.stdout, rec); werr != nil {
+			p.env.Log.Error("the record could not be printed", "error", werr)
+		}
+	}
+	return err
+}
+
+// refused is a step whose workspace or run cannot be used: its record says so.
+type refused struct {
+	steps.Step
+	why error
+}
+
+func (r refused) Run(context.Context, *steps.Job) error { return r.why }
+
+// complain says on stderr what went wrong and what to try.
+func (p *process) complain(err error) {
+	f := record.AsFailure(err)
+	if f == nil {
+		return
+	}
+	fmt.Fprintf(p.env.Console, "step-runner: %s\n", strings.TrimRight(f.Message, "\n"))
+	if f.Hint != "" {
+		fmt.Fprintf(p.env.Console, "step-runner: hint: %s\n", f.Hint)
+	}
+}
+
+// deaf hides the errors of a console that has gone away: they must not change
+// the verdict.
+type deaf struct{ w io.Writer }
+
+func (d deaf) Write(b []byte) (int, error) {
+	_, _ = d.w.Write(b)
+	return len(b), nil
+}
+
+// brokenPipe says that nobody reads our output any more, as in `step-runner schema | head`.
+func brokenPipe(err error) bool { return errors.Is(err, syscall.EPIPE) }
