@@ -1,0 +1,85 @@
+package artifacts
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func put(t *testing.T, mode os.FileMode, content string, elem ...string) string {
+	path := filepath.Join(elem...)
+	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+	require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
+	require.NoError(t, os.Chmod(path, mode))
+	return path
+}
+
+func TestCopyTree(t *testing.T) {
+	src, dst := t.TempDir(), filepath.Join(t.TempDir(), "deep", "dst")
+	put(t, 0o644, "a", src, "a")
+	put(t, 0o755, "run", src, "sub", "run")
+	put(t, 0o444, "ro", src, "locked", "file")
+	put(t, 0o644, "no", src, ".git", "config")
+	put(t, 0o644, "no", src, "sub", ".git")
+	require.NoError(t, os.Chmod(filepath.Join(src, "locked"), 0o555))
+	t.Cleanup(func() { os.Chmod(filepath.Join(src, "locked"), 0o755) })
+	outside := put(t, 0o644, "secret", t.TempDir(), "outside")
+	for link, target := range map[string]string{
+		"in": "sub/run", "sub/up": "../a", "dangling": "none", "dir": "sub",
+		"abs": outside, "esc": "../../../../../etc/passwd", "via": "esc",
+	} {
+		require.NoError(t, os.Symlink(target, filepath.Join(src, link)))
+	}
+	require.NoError(t, syscall.Mkfifo(filepath.Join(src, "pipe"), 0o644))
+
+	skipped, err := CopyTree(context.Background(), src, dst)
+	require.NoError(t, err)
+	assert.ElementsMatch(t, []string{
+		"abs: leads outside, to " + outside, "esc: leads outside, to ../../../../../etc/passwd",
+		"via: leads outside, to esc", "pipe: is a named pipe",
+	}, skipped)
+
+	got := map[string]string{}
+	require.NoError(t, filepath.WalkDir(dst, func(path string, d fs.DirEntry, err error) error {
+		require.NoError(t, err)
+		info, err := d.Info()
+		require.NoError(t, err)
+		rel, _ := filepath.Rel(dst, path)
+		if d.IsDir() {
+			return nil
+		}
+		got[rel] = info.Mode().String()
+		return nil
+	}))
+	assert.Equal(t, map[string]string{
+		"a": "-rw-r--r--", "sub/run": "-rwxr-xr-x", "locked/file": "-r--r--r--",
+		"in": "Lrwxrwxrwx", "sub/up": "Lrwxrwxrwx", "dangling": "Lrwxrwxrwx", "dir": "Lrwxrwxrwx",
+	}, got)
+	b, err := os.ReadFile(filepath.Join(dst, "sub", "up"))
+	require.NoError(t, err)
+	assert.Equal(t, "a", string(b))
+}
+
+func TestCopyTreeWantsAnEmptyDestination(t *testing.T) {
+	dst := t.TempDir()
+	put(t, 0o644, "stale", dst, "stale")
+	_, err := CopyTree(context.Background(), t.TempDir(), dst)
+	require.ErrorIs(t, err, fs.ErrExist)
+}
+
+func TestCopyTreeStops(t *testing.T) {
+	src := t.TempDir()
+	put(t, 0o644, "a", src, "a")
+	why := errors.New("told to")
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cancel(why)
+	_, err := CopyTree(ctx, src, filepath.Join(t.TempDir(), "d"))
+	require.ErrorIs(t, err, why)
+}
