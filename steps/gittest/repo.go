@@ -180,7 +180,9 @@ func (r *Repo) sign() object.Signature {
 	return object.Signature{Name: "Git Test", Email: "test@example.com", When: r.when}
 }
 
-func (r *Repo) store(o interface{ Encode(plumbing.EncodedObject) error }) (plumbing.Hash, error) {
+func (r *Repo) store(o interface {
+	Encode(plumbing.EncodedObject) error
+}) (plumbing.Hash, error) {
 	e := r.repo.Storer.NewEncodedObject()
 	if err := o.Encode(e); err != nil {
 		return plumbing.ZeroHash, err
