@@ -1,28 +1,74 @@
 // Package redact keeps secrets out of everything that is written.
 package redact
 
-import "io"
+import (
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+// mask stands where a secret stood. Secrets that overlap share one.
+const mask = "***"
+
+// minSecret is the length in bytes from which a secret is redacted. Shorter ones
+// would blot out ordinary text and hide nothing that cannot be guessed.
+const minSecret = 4
 
 // Set holds the secrets of this process. It is safe for concurrent use, and
-// secrets added later are redacted by writers made earlier.
-type Set struct{}
+// secrets added later are redacted by writers made earlier. Its zero value is
+// empty and ready.
+type Set struct {
+	mu    sync.Mutex
+	forms []string
+	// m is replaced as a whole, so that readers need no lock.
+	m atomic.Pointer[matcher]
+}
 
-// Add makes every form of secret known: as it is, percent-encoded, JSON-escaped,
-// and in base64 (standard and URL alphabet) at each of the three alignments at
-// which it can stand inside a longer encoded text. An empty secret is ignored.
-func (s *Set) Add(secret string) {}
+// Add makes every form of secret known: as it is, percent-encoded, JSON- and
+// HTML-escaped, and in base64 (standard and URL alphabet) at each of the three
+// alignments at which it can stand inside a longer encoded text. White space
+// around it is no part of it. Each long line of a secret of several lines is a
+// secret too, since a log may indent or prefix lines. A secret of fewer than 4
+// bytes is ignored, and one of fewer than 6 has no base64 form, since so few
+// characters stand in other data by chance.
+func (s *Set) Add(secret string) {
+	secret = strings.TrimSpace(secret)
+	if len(secret) < minSecret {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.forms = append(s.forms, forms(secret)...)
+	slices.Sort(s.forms)
+	s.forms = slices.Compact(s.forms)
+	s.m.Store(newMatcher(s.forms))
+}
 
-// String returns text with every secret replaced by "***".
-func (s *Set) String(text string) string { return text }
+// String returns text with every secret replaced by "***". A text that ends in
+// the middle of a secret, as a shortened message does, has that part replaced
+// when it is at least 8 bytes and half of the secret.
+func (s *Set) String(text string) string {
+	m := s.m.Load()
+	if m == nil {
+		return text
+	}
+	out, _, _ := m.redact(nil, []byte(text), 0, true)
+	return string(out)
+}
 
-// Contains says whether b holds any form of any secret.
-func (s *Set) Contains(b []byte) bool { return false }
+// Contains says whether b holds any whole form of any secret.
+func (s *Set) Contains(b []byte) bool {
+	m := s.m.Load()
+	if m == nil {
+		return false
+	}
+	_, _, found := m.next(b, 0)
+	return found
+}
 
-// Writer redacts a stream into w. It holds back only what may be the beginning
-// of a secret; Close writes that too, and does not close w.
-func (s *Set) Writer(w io.Writer) io.WriteCloser { return through{w} }
-
-// through stands in until Writer is written.
-type through struct{ io.Writer }
-
-func (through) Close() error { return nil }
+// Writer redacts a stream into w: in the end w has what String would return for
+// the whole of it. It holds back only what may be the beginning of a secret;
+// Close writes that too, and does not close w. It is safe for concurrent use.
+func (s *Set) Writer(w io.Writer) io.WriteCloser { return &writer{set: s, w: w} }
