@@ -113,7 +113,12 @@ func TestWriterHoldsBackOnlyTheBeginningOfASecret(t *testing.T) {
 	var out bytes.Buffer
 	s := newSet("ghp_secret\nsecond")
 	w := s.Writer(&out)
-	write := func(text string) { t.Helper(); n, err := io.WriteString(w, text); require.NoError(t, err); require.Equal(t, len(text), n) }
+	write := func(text string) {
+		t.Helper()
+		n, err := io.WriteString(w, text)
+		require.NoError(t, err)
+		require.Equal(t, len(text), n)
+	}
 
 	write("Progress 50 %\r")
 	require.Equal(t, "Progress 50 %\r", out.String(), "no newline is waited for")
