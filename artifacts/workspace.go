@@ -3,6 +3,7 @@
 package artifacts
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -93,6 +94,31 @@ func (w *Workspace) Path(elem ...string) string {
 // advisory file lock: the system frees it when its holder dies.
 func (w *Workspace) Lock(name string) (unlock func(), err error) {
 	return lockFile(w.Path("locks", name), true)
+}
+
+// LockContext is Lock that gives up when ctx ends.
+func (w *Workspace) LockContext(ctx context.Context, name string) (unlock func(), err error) {
+	type result struct {
+		unlock func()
+		err    error
+	}
+	got := make(chan result, 1)
+	go func() {
+		unlock, err := w.Lock(name)
+		got <- result{unlock, err}
+	}()
+	select {
+	case r := <-got:
+		return r.unlock, r.err
+	case <-ctx.Done():
+		// flock cannot be interrupted from here: whoever gets it late gives it back.
+		go func() {
+			if r := <-got; r.err == nil {
+				r.unlock()
+			}
+		}()
+		return nil, fmt.Errorf("lock %s: %w", w.Path("locks", name), context.Cause(ctx))
+	}
 }
 
 var runID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
@@ -197,21 +223,6 @@ func (r *Run) alive(id record.ID) bool {
 	}
 	unlock()
 	return false
-}
-
-// Records returns the records of the eight steps that have one, in order.
-func (r *Run) Records() ([]*record.Record, error) {
-	var rs []*record.Record
-	var errs []error
-	for _, id := range record.Workflow {
-		rec, err := r.Read(id)
-		if err != nil {
-			errs = append(errs, err)
-		} else if rec != nil {
-			rs = append(rs, rec)
-		}
-	}
-	return rs, errors.Join(errs...)
 }
 
 func lockFile(path string, wait bool) (func(), error) {

@@ -31,8 +31,8 @@ type Run struct {
 	facts record.VerdictFacts
 }
 
-// afterwards bounds collect and summary when the run has been told to stop:
-// Kubernetes gives a deleted pod 30 seconds, of which the child's grace took some.
+// afterwards bounds collect and summary together once the run has been told to
+// stop: Kubernetes gives a deleted pod 30 seconds, of which the child's grace took some.
 const afterwards = 15 * time.Second
 
 // ID is outside the workflow: the run's own record has number 0.
@@ -133,36 +133,39 @@ func (s *Run) Run(ctx context.Context, j *Job) error {
 	return s.finish(ctx, j)
 }
 
+// finish runs collect and summary whatever happened, and takes the verdict from
+// the records. When the run is stopped before or during them, they still have
+// afterwards to do their work.
 func (s *Run) finish(ctx context.Context, j *Job) error {
-	for _, step := range []Step{&s.Collect, &s.Summary} {
-		actx, cancel := ctx, context.CancelFunc(func() {})
-		if ctx.Err() != nil {
-			actx, cancel = context.WithTimeout(context.WithoutCancel(ctx), afterwards)
-		}
-		_, err := Execute(actx, j.Env, step)
-		cancel()
-		if step == Step(&s.Summary) && err != nil {
-			// Summary's error is the verdict's, or that there is no summary.
-			s.judge(j)
-			return err
-		}
-	}
-	return s.judge(j)
-}
-
-// judge reads the records back: what they say is what the run was.
-func (s *Run) judge(j *Job) error {
-	rs, err := j.Env.Run.Records()
+	ctx, cancel := outlive(ctx, afterwards)
+	defer cancel()
+	// Collect's failure is in its record, which summary judges with the others.
+	_, _ = Execute(ctx, j.Env, &s.Collect)
+	_, err := Execute(ctx, j.Env, &s.Summary)
+	v := j.Env.Run.Judge()
+	s.facts.Verdict = v.Word
 	if err != nil {
-		s.facts.Verdict = record.RunFailed
+		if v.Failure == nil {
+			// Seven steps are good, but there is no summary that says so.
+			s.facts.Verdict = record.RunFailed
+		}
 		return err
 	}
-	var f *record.Failure
-	s.facts.Verdict, _, f = record.Judge(rs)
-	if f != nil {
-		return f
+	if v.Failure != nil {
+		return v.Failure
 	}
 	return nil
+}
+
+// outlive returns a context that ends d after ctx does.
+func outlive(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	late, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		time.AfterFunc(d, func() {
+			cancel(record.Failf(record.TimedOut, "collect and summary took longer than %s after the run was stopped", d))
+		})
+	})
+	return late, func() { stop(); cancel(nil) }
 }
 
 // skip records that step was not begun because of why.

@@ -33,6 +33,15 @@ func (f *Failure) WithHint(format string, args ...any) *Failure {
 	return f
 }
 
+// Within returns a copy of f whose message is put in a context, "the run failed"
+// say. Class, hint and signal stay.
+func (f *Failure) Within(format string, args ...any) *Failure {
+	c := *f
+	c.Message = fmt.Sprintf(format, args...) + ": " + f.Message
+	c.cause = f
+	return &c
+}
+
 // BySignal is the failure of a step that was told to stop by sig.
 func BySignal(sig syscall.Signal) *Failure {
 	f := Failf(Signaled, "stopped by signal %d (%s)", int(sig), sig)

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 )
 
@@ -32,6 +33,8 @@ const (
 	StatusInterrupted Status = "interrupted"
 	StatusTimedOut    Status = "timed-out"
 )
+
+var statuses = []Status{StatusRunning, StatusSucceeded, StatusFailed, StatusSkipped, StatusInterrupted, StatusTimedOut}
 
 // ID names a step: its number in the workflow (1–8, 0 for commands outside it)
 // and the command that runs it. Steps 2 and 5 are both "clone".
@@ -134,15 +137,30 @@ func Decode(rd io.Reader) (*Record, error) {
 	if r.Schema != Schema {
 		return nil, fmt.Errorf("record has schema %d, this step-runner reads %d", r.Schema, Schema)
 	}
+	if !slices.Contains(statuses, r.Status) {
+		return nil, fmt.Errorf("unknown status %q", r.Status)
+	}
 	facts, err := newFacts(r.Name)
 	if err != nil {
 		return nil, err
+	}
+	if bytes.Equal(raw.Facts, []byte("null")) {
+		return nil, errors.New("facts: null")
 	}
 	if err := strict(bytes.NewReader(raw.Facts), facts); err != nil {
 		return nil, fmt.Errorf("facts: %w", err)
 	}
 	r.Facts = facts
+	r.restoreSignal()
 	return &r, nil
+}
+
+// restoreSignal takes the signal that stopped the step from its exit code: a
+// failure that is read back must lead to the same code as when it was written.
+func (r *Record) restoreSignal() {
+	if f := r.Failure; f != nil && f.Kind == Signaled && r.ExitCode != nil {
+		f.signal = syscall.Signal(*r.ExitCode - classOf(Signaled).Exit)
+	}
 }
 
 func strict(rd io.Reader, v any) error {

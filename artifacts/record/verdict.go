@@ -29,11 +29,12 @@ func Needs(id ID) []ID {
 	return nil
 }
 
-// Judge derives the verdict on a run from the records of its steps 1 to 7; one
-// of step 8 is ignored, since it is step 8 that asks. The failure is nil when
-// the verdict is Passed; else it is that of the first step that failed, or of
-// class incomplete when none failed but some have not run to their end, or have
-// read a file that an earlier step has since written anew.
+// Judge derives the verdict on a run from the records of its steps 1 to 7. Of
+// step 8, which asks, only the variant counts. The failure is nil when the
+// verdict is Passed; else it is that of the first step that failed, or of class
+// incomplete when none failed but some have not run to their end, have read a
+// file that an earlier step has since written anew, or ran another variant than
+// the rest: a lite notebook must not make an original run green.
 func Judge(rs []*Record) (verdict string, first *Record, f *Failure) {
 	byID := map[ID]*Record{}
 	written := map[string]string{}
@@ -74,10 +75,23 @@ func Judge(rs []*Record) (verdict string, first *Record, f *Failure) {
 			written[out.Path] = out.SHA256
 		}
 	}
+	if a, b := mixedVariants(rs); a != nil {
+		lack("step %d (%s) ran as %s, but step %d (%s) as %s", a.Step, a.Name, a.Variant, b.Step, b.Name, b.Variant)
+	}
 	if missing != nil {
 		return RunIncomplete, nil, missing
 	}
 	return Passed, nil, nil
+}
+
+// mixedVariants returns two records of different variants, or nil.
+func mixedVariants(rs []*Record) (a, b *Record) {
+	for _, r := range rs {
+		if r.Variant != rs[0].Variant {
+			return rs[0], r
+		}
+	}
+	return nil, nil
 }
 
 func reason(r *Record) string {
