@@ -2,11 +2,12 @@
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+VERSION ?= $(shell git describe --tags --match 'v*' --dirty 2>/dev/null || echo v0.0.0-dev)
+COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null)
 # NVML is called through cgo. Its symbols must bind lazily: a driver that lacks
 # one would end the program when it starts.
 export CGO_ENABLED ?= 1
-LDFLAGS = -X main.buildVersion=$(VERSION) -extldflags=-Wl,-z,lazy
+LDFLAGS = -X main.buildVersion=$(VERSION) -X main.buildCommit=$(COMMIT) -extldflags=-Wl,-z,lazy
 
 .PHONY: build test lint fuzz-smoke bench docs
 

@@ -153,6 +153,16 @@ func (w *Workspace) OpenRun(id string) (*Run, error) {
 	return r, nil
 }
 
+// FindRun opens a run that is there already.
+func (w *Workspace) FindRun(id string) (*Run, error) {
+	if runID.MatchString(id) {
+		if _, err := os.Stat(w.Path("runs", id)); err == nil {
+			return w.OpenRun(id)
+		}
+	}
+	return nil, record.Failf(record.BadInput, "workspace %s has no run %q", w.Dir, id).WithHint("the runs are the directories in %s", w.Path("runs"))
+}
+
 // Path joins elem below the run directory.
 func (r *Run) Path(elem ...string) string {
 	return filepath.Join(append([]string{r.Dir}, elem...)...)

@@ -211,9 +211,13 @@ func (j *Job) Input(path string) error {
 }
 
 func (j *Job) file(path string) (record.File, error) {
-	path = j.Env.Run.Abs(path)
+	name := path
+	if j.Env.Run != nil {
+		path = j.Env.Run.Abs(path)
+		name = j.Env.Run.Rel(path)
+	}
 	f, err := artifacts.Digest(path)
-	f.Path = j.Env.Run.Rel(path)
+	f.Path = name
 	return f, err
 }
 

@@ -26,6 +26,10 @@ type cli struct {
 	GPUCheck steps.GPUCheck `cmd:"" name:"gpu-check" group:"other" help:"Say which GPUs this container can use."`
 	Install  steps.Install  `cmd:"" group:"other" help:"Copy this program into a directory."`
 	Version  versionCmd     `cmd:"" group:"other" help:"Print the version."`
+	Config   configCmd      `cmd:"" group:"other" help:"Show every setting with its value and its source."`
+	Schema   schemaCmd      `cmd:"" group:"other" help:"Print the JSON Schema of a record."`
+
+	Completion completionCmd `cmd:"" group:"other" help:"Print the shell code for tab completion."`
 }
 
 // globals are the flags of every command.
@@ -62,6 +66,8 @@ func newParser(c *cli, s *settings, stdout io.Writer) (*kong.Kong, error) {
 			return errors.Join(kong.DefaultHelpPrinter(o, ctx), errHelp)
 		}),
 		kong.Resolvers(s),
+		// Nothing of kong's that we use needs to exit.
+		kong.Exit(func(int) {}),
 	)
 	if err != nil {
 		return nil, err

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -27,8 +26,10 @@ type process struct {
 	args     []string
 	env      *steps.Env
 	cli      cli
+	kctx     *kong.Context
 	settings *settings
 	level    slog.LevelVar
+	out      *sink
 	stdout   io.WriteCloser
 	stderr   io.WriteCloser
 }
@@ -37,19 +38,23 @@ type process struct {
 func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
 	p := newProcess(args, environ, stdout, stderr)
 	err := p.do(ctx)
+	p.stdout.Close()
+	if p.wantsOutput() {
+		err = errors.Join(err, p.out.lost())
+	}
 	p.complain(err)
-	err = errors.Join(err, p.stdout.Close(), p.stderr.Close())
+	p.stderr.Close()
 	return record.ExitCode(err)
 }
 
 func newProcess(args, environ []string, stdout, stderr io.Writer) *process {
-	p := &process{args: args, env: &steps.Env{
+	p := &process{args: args, out: &sink{w: stdout}, env: &steps.Env{
 		Secrets: &redact.Set{}, Now: time.Now, Runner: child.Exec{},
 		Argv: append([]string{"step-runner"}, args...), Environ: environ, Version: version(),
 	}}
-	p.hideSecrets(args)
-	p.stdout = redacted(p.env.Secrets, stdout)
-	p.stderr = redacted(p.env.Secrets, deaf{stderr})
+	p.hideSecrets()
+	p.stdout = p.env.Secrets.Writer(p.out)
+	p.stderr = p.env.Secrets.Writer(&sink{w: stderr})
 	p.env.Stdout = p.stdout
 	p.env.Console = steps.NewConsole(p.stderr, p.env.Getenv("GITHUB_ACTIONS") == "true", p.isTerminal(stderr))
 	p.env.Log = slog.New(slog.NewTextHandler(p.env.Console, &slog.HandlerOptions{Level: &p.level}))
@@ -69,7 +74,10 @@ func (p *process) do(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	kctx, err := parser.Parse(p.args)
+	if p.complete(parser) {
+		return nil
+	}
+	p.kctx, err = parser.Parse(p.args)
 	switch {
 	case errors.Is(err, errHelp):
 		return nil
@@ -79,15 +87,30 @@ func (p *process) do(ctx context.Context) error {
 	if err := p.level.UnmarshalText([]byte(p.cli.Globals.LogLevel)); err != nil {
 		return err
 	}
-	p.env.EnvUsed = p.settings.used()
-	p.env.Variant = artifacts.Variant(p.cli.Globals.Variant)
-	switch c := kctx.Selected().Target.Addr().Interface().(type) {
+	p.hideSecretsOfFlags()
+	p.warnUnknown()
+	switch c := p.selected().(type) {
 	case plain:
 		return c.run(p)
 	case steps.Step:
 		return p.step(ctx, c)
 	}
-	return fmt.Errorf("%s is neither a step nor a plain command", kctx.Command())
+	return fmt.Errorf("%s is neither a step nor a plain command", p.kctx.Command())
+}
+
+// selected is the command that was chosen, nil before the command line was parsed.
+func (p *process) selected() any {
+	if p.kctx == nil {
+		return nil
+	}
+	return p.kctx.Selected().Target.Addr().Interface()
+}
+
+// wantsOutput says whether what the command prints is all that it does. A step's
+// verdict does not depend on who reads its output.
+func (p *process) wantsOutput() bool {
+	_, ok := p.selected().(plain)
+	return ok
 }
 
 // usage turns an error of the parser into ours.
@@ -106,6 +129,8 @@ func usage(err error) error {
 
 // step runs one step in its frame and prints its record when asked to.
 func (p *process) step(ctx context.Context, step steps.Step) error {
+	p.env.EnvUsed = p.settings.used()
+	p.env.Variant = artifacts.Variant(p.cli.Globals.Variant)
 	if err := p.open(step); err != nil {
 		if record.AsFailure(err).Kind == record.Usage {
 			return err
@@ -114,9 +139,8 @@ func (p *process) step(ctx context.Context, step steps.Step) error {
 	}
 	rec, err := steps.Execute(ctx, p.env, step)
 	if p.cli.Globals.JSON {
-		if werr := record.Encode(p.stdout, rec); werr != nil {
-			p.env.Log.Error("the record could not be printed", "error", werr)
-		}
+		// An error of writing is in p.out.
+		_ = record.Encode(p.stdout, rec)
 	}
 	return err
 }
@@ -140,15 +164,3 @@ func (p *process) complain(err error) {
 		fmt.Fprintf(p.env.Console, "step-runner: hint: %s\n", f.Hint)
 	}
 }
-
-// deaf hides the errors of a console that has gone away: they must not change
-// the verdict.
-type deaf struct{ w io.Writer }
-
-func (d deaf) Write(b []byte) (int, error) {
-	_, _ = d.w.Write(b)
-	return len(b), nil
-}
-
-// brokenPipe says that nobody reads our output any more, as in `step-runner schema | head`.
-func brokenPipe(err error) bool { return errors.Is(err, syscall.EPIPE) }

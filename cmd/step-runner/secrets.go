@@ -1,18 +1,65 @@
 package main
 
 import (
-	"io"
+	"net/url"
+	"os"
+	"regexp"
+	"strings"
 
 	"github.com/step-runner/step-runner/steps"
-	"github.com/step-runner/step-runner/steps/redact"
 )
 
-// hideSecrets makes the secrets known that the variables hold, before anything
-// is written.
-func (p *process) hideSecrets(args []string) {
+// hideSecrets makes known what the command line and the variables hold of
+// secrets, before anything is written.
+func (p *process) hideSecrets() {
 	for _, name := range steps.TokenVars() {
-		p.env.Secrets.Add(p.env.Getenv(name))
+		p.env.Secrets.Add(strings.TrimSpace(p.env.Getenv(name)))
+	}
+	for _, arg := range p.args {
+		p.hideUserinfo(arg)
+	}
+	for _, kv := range p.env.Environ {
+		if name, value, _ := strings.Cut(kv, "="); strings.HasPrefix(name, "STEP_RUNNER_") {
+			p.hideUserinfo(value)
+		}
 	}
 }
 
-func redacted(s *redact.Set, w io.Writer) io.WriteCloser { return s.Writer(w) }
+// hideSecretsOfFlags makes known what the token files and the config file hold.
+func (p *process) hideSecretsOfFlags() {
+	for _, flag := range p.kctx.Flags() {
+		text, ok := flag.Target.Interface().(string)
+		switch {
+		case !ok || text == "":
+		case strings.HasSuffix(flag.Name, "token-file"):
+			// A file that cannot be read is the step's to report.
+			if b, err := os.ReadFile(text); err == nil {
+				p.env.Secrets.Add(strings.TrimSpace(string(b)))
+			}
+		default:
+			p.hideUserinfo(text)
+		}
+	}
+}
+
+var userinfo = regexp.MustCompile(`://([^/?#\s]*)@`)
+
+// minToken is the length from which a user name in a URL is taken for a token:
+// https://TOKEN@host is usual, but "git" must stay readable.
+const minToken = 16
+
+// hideUserinfo makes the credentials known that stand in URLs in text.
+func (p *process) hideUserinfo(text string) {
+	for _, m := range userinfo.FindAllStringSubmatch(text, -1) {
+		user, password, _ := strings.Cut(m[1], ":")
+		for _, s := range []string{user, password} {
+			if s == user && len(s) < minToken {
+				continue
+			}
+			p.env.Secrets.Add(s)
+			if plain, err := url.PathUnescape(s); err == nil {
+				p.env.Secrets.Add(plain)
+			}
+		}
+	}
+}

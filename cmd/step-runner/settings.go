@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"reflect"
 	"slices"
@@ -9,64 +8,14 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/step-runner/step-runner/artifacts/record"
 	"github.com/step-runner/step-runner/steps"
 )
-
-// setting is one flag of one command, with the names that it has elsewhere.
-type setting struct {
-	flag *kong.Flag
-	// section and key are its place in the config file; section "" is the top level.
-	section, key string
-	// variable is its own variable, seeds are those of the seed workflow.
-	variable string
-	seeds    []string
-}
-
-func (s setting) String() string { return strings.TrimPrefix(s.section+"."+s.key, ".") }
-
-// settingOf names flag by rule. The command is "" for a flag of every command;
-// in run, the prefix of a flag says which command's it is.
-func settingOf(command string, flag *kong.Flag) setting {
-	s := setting{flag: flag, section: command, key: flag.Name}
-	if command == "run" {
-		for _, name := range sections() {
-			if strings.HasPrefix(flag.Tag.Prefix, name+"-") {
-				s.section, s.key = name, strings.TrimPrefix(flag.Name, name+"-")
-				break
-			}
-		}
-	}
-	if flag.Tag.Has("shared") {
-		s.section = ""
-	}
-	return s.named()
-}
-
-func (s setting) named() setting {
-	s.variable = "STEP_RUNNER_" + strings.ToUpper(strings.ReplaceAll(strings.TrimPrefix(s.section+"-"+s.key, "-"), "-", "_"))
-	s.seeds = strings.FieldsFunc(s.flag.Tag.Get("seed"), func(r rune) bool { return r == ',' || r == ' ' })
-	return s
-}
-
-// forTests is the setting of `clone --tests`: that of the section clone-tests.
-func (s setting) forTests() setting {
-	if s.section == "clone" && s.key != "tests" {
-		s.section = "clone-tests"
-	}
-	return s.named()
-}
-
-// sections are the steps' names, the longer before those that they begin with.
-func sections() []string {
-	names := steps.StepNames()
-	slices.SortFunc(names, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
-	return names
-}
 
 // source is where a value came from.
 type source struct {
 	kind string
-	// name is the variable, or the file with its line.
+	// name is the flag, the variable, or the file with its line.
 	name string
 }
 
@@ -75,6 +24,7 @@ const (
 	fromFlag     = "flag"
 	fromVariable = "variable"
 	fromSeed     = "seed variable"
+	fromFile     = "file"
 	fromDefault  = "default"
 )
 
@@ -83,9 +33,13 @@ func (s source) String() string { return strings.TrimSpace(s.kind + " " + s.name
 // settings gives flags their values from variables and the config file. It is
 // kong's one resolver, and remembers where each value came from.
 type settings struct {
-	getenv  func(string) string
-	byFlag  map[*kong.Flag]setting
-	sources map[*kong.Flag]source
+	getenv    func(string) string
+	byFlag    map[*kong.Flag]setting
+	names     names
+	config    *kong.Flag
+	file      *configFile
+	fileError error
+	sources   map[*kong.Flag]source
 }
 
 func newSettings(getenv func(string) string) *settings {
@@ -94,17 +48,17 @@ func newSettings(getenv func(string) string) *settings {
 
 // learn names every flag of the model.
 func (s *settings) learn(root *kong.Node) {
+	s.names = names{settings: map[string]setting{}, sections: steps.StepNames()}
 	for _, node := range append([]*kong.Node{root}, root.Children...) {
-		command := node.Name
-		if node == root {
-			command = ""
-		}
-		for _, flag := range node.Flags {
-			if flag.Name != "help" {
-				s.byFlag[flag] = settingOf(command, flag)
-			}
+		s.names.sections = append(s.names.sections, node.Name)
+		for _, set := range settingsOf(root, node) {
+			s.byFlag[set.flag] = set
+			s.names.settings[set.String()] = set
 		}
 	}
+	// A config file cannot say which file to read.
+	s.config = s.names.settings["config"].flag
+	delete(s.names.settings, "config")
 }
 
 // Validate has nothing to check: kong asks for it.
@@ -120,7 +74,7 @@ func (s *settings) Resolve(ctx *kong.Context, parent *kong.Path, flag *kong.Flag
 	if s.isTests(ctx, parent) {
 		set = set.forTests()
 	}
-	value, from, err := s.lookup(set)
+	value, from, err := s.lookup(ctx, set)
 	if value != nil {
 		s.sources[flag] = from
 	}
@@ -133,34 +87,80 @@ func (s *settings) isTests(ctx *kong.Context, parent *kong.Path) bool {
 		return false
 	}
 	i := slices.IndexFunc(parent.Flags, func(f *kong.Flag) bool { return f.Name == "tests" })
-	if slices.ContainsFunc(ctx.Path, func(p *kong.Path) bool { return p.Flag == parent.Flags[i] }) {
+	if isGiven(ctx, parent.Flags[i]) {
 		return ctx.FlagValue(parent.Flags[i]).(bool)
 	}
-	value, _, _ := s.lookup(s.byFlag[parent.Flags[i]])
+	value, _, _ := s.lookup(ctx, s.byFlag[parent.Flags[i]])
 	return slices.Contains([]any{"true", "1", "yes"}, value)
 }
 
+// isGiven says whether the flag is on the command line.
+func isGiven(ctx *kong.Context, flag *kong.Flag) bool {
+	return slices.ContainsFunc(ctx.Path, func(p *kong.Path) bool { return p.Flag == flag && !p.Resolved })
+}
+
 // lookup finds a value below the command line. An empty variable sets nothing.
-func (s *settings) lookup(set setting) (any, source, error) {
-	if v := s.getenv(set.variable); v != "" {
-		return v, source{fromVariable, set.variable}, check(set.flag, v, set.variable)
-	}
-	for _, name := range set.seeds {
+func (s *settings) lookup(ctx *kong.Context, set setting) (any, source, error) {
+	for i, name := range append([]string{set.variable}, set.seeds...) {
 		if v := s.getenv(name); v != "" {
-			return v, source{fromSeed, name}, check(set.flag, v, name)
+			from := source{fromVariable, name}
+			if i > 0 {
+				from.kind = fromSeed
+			}
+			if err := check(set.flag, v); err != nil {
+				return nil, from, record.Failf(record.Usage, "%s: %w", name, err)
+			}
+			return v, from, nil
+		}
+	}
+	if err := s.load(ctx); err != nil {
+		return nil, source{}, err
+	}
+	if s.file != nil {
+		if v, ok := s.file.values[set.String()]; ok {
+			return v.value, source{fromFile, fmt.Sprintf("%s:%d", s.file.path, v.line)}, nil
 		}
 	}
 	return nil, source{kind: fromDefault}, nil
 }
 
-// check parses a value on the side, so that an error can name its origin.
-func check(flag *kong.Flag, value any, origin string) error {
+// load reads the config file once, if there is one.
+func (s *settings) load(ctx *kong.Context) error {
+	if s.file != nil || s.fileError != nil {
+		return s.fileError
+	}
+	path := s.getenv(s.byFlag[s.config].variable)
+	if isGiven(ctx, s.config) {
+		path = ctx.FlagValue(s.config).(string)
+	}
+	if path != "" {
+		s.file, s.fileError = readConfig(path, s.names)
+	}
+	return s.fileError
+}
+
+// check parses a value on the side, so that the error can name where it is from.
+func check(flag *kong.Flag, value any) error {
 	target := reflect.New(flag.Target.Type()).Elem()
 	scan := kong.Scan().PushTyped(value, kong.FlagValueToken)
 	if err := flag.Mapper.Decode(&kong.DecodeContext{Value: flag.Value, Scan: scan}, target); err != nil {
-		return fmt.Errorf("%s: %w", origin, err)
+		return err
+	}
+	if flag.Enum != "" && target.Kind() == reflect.String && !slices.Contains(flag.EnumSlice(), target.String()) {
+		return fmt.Errorf("must be one of %s, not %q", strings.Join(flag.EnumSlice(), ", "), target.String())
 	}
 	return nil
+}
+
+// sourceOf says where the value of a flag of the parsed command came from.
+func (s *settings) sourceOf(ctx *kong.Context, flag *kong.Flag) source {
+	if isGiven(ctx, flag) {
+		return source{fromFlag, "--" + flag.Name}
+	}
+	if from, ok := s.sources[flag]; ok {
+		return from
+	}
+	return source{kind: fromDefault}
 }
 
 // used are the names of the variables that have set a flag.
