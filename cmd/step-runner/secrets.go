@@ -13,7 +13,7 @@ import (
 // secrets, before anything is written.
 func (p *process) hideSecrets() {
 	for _, name := range steps.TokenVars() {
-		p.env.Secrets.Add(strings.TrimSpace(p.env.Getenv(name)))
+		p.env.Secrets.Add(p.env.Getenv(name))
 	}
 	for _, arg := range p.args {
 		p.hideUserinfo(arg)
@@ -34,7 +34,7 @@ func (p *process) hideSecretsOfFlags() {
 		case strings.HasSuffix(flag.Name, "token-file"):
 			// A file that cannot be read is the step's to report.
 			if b, err := os.ReadFile(text); err == nil {
-				p.env.Secrets.Add(strings.TrimSpace(string(b)))
+				p.env.Secrets.Add(string(b))
 			}
 		default:
 			p.hideUserinfo(text)

@@ -64,7 +64,7 @@ func (p *process) settleVariant(r *artifacts.Run, step steps.Step) error {
 		return nil
 	}
 	// A record that cannot be read has no say; the step that needs it will report it.
-	recs, _ := r.Records()
+	recs := r.Judge().Records
 	if len(recs) == 0 || recs[0].Variant == string(p.env.Variant) {
 		return nil
 	}
