@@ -9,10 +9,20 @@ COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null)
 export CGO_ENABLED ?= 1
 LDFLAGS = -X main.buildVersion=$(VERSION) -X main.buildCommit=$(COMMIT) -extldflags=-Wl,-z,lazy
 
-.PHONY: build test lint fuzz-smoke bench docs
+TOOLS_DIR ?= .cache/tools
+DEMO_WORKSPACE ?= .cache/demo
+
+.PHONY: build test lint fuzz-smoke bench docs tools tools-lock demo
 
 build: ## bin/step-runner
 	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/step-runner ./cmd/step-runner
 
-test: ## every test
+test: tools ## every test
 	go test ./...
+
+tools: ## the pinned Python tools, in TOOLS_DIR
+	testdata/tools/install.sh $(TOOLS_DIR)
+
+tools-lock: tools ## requirements.txt anew from requirements.in
+	cd testdata/tools && $(abspath $(TOOLS_DIR))/bin/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
+		--generate-hashes --custom-compile-command 'make tools-lock' --output-file requirements.txt requirements.in
