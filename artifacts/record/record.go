@@ -11,7 +11,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -175,12 +177,38 @@ func strict(rd io.Reader, v any) error {
 	return nil
 }
 
-// Encode writes r as indented JSON with a final newline.
+// Encode writes r as indented JSON with a final newline. A nil list that must be
+// there becomes an empty one, in r too: a reader never meets null.
 func Encode(w io.Writer, r *Record) error {
+	fillLists(reflect.ValueOf(r))
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
 	e.SetEscapeHTML(false)
 	return e.Encode(r)
+}
+
+func fillLists(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Pointer, reflect.Interface:
+		fillLists(v.Elem())
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if !strings.HasSuffix(v.Type().Field(i).Tag.Get("json"), ",omitempty") || !v.Field(i).IsZero() {
+				fillLists(v.Field(i))
+			}
+		}
+	case reflect.Slice:
+		if v.IsNil() && v.CanSet() {
+			v.Set(reflect.MakeSlice(v.Type(), 0, 0))
+		}
+		for i := range v.Len() {
+			fillLists(v.Index(i))
+		}
+	case reflect.Map:
+		if v.IsNil() && v.CanSet() {
+			v.Set(reflect.MakeMap(v.Type()))
+		}
+	}
 }
 
 // ReadFile decodes the record in path.

@@ -101,6 +101,15 @@ func TestEncodeIsPlain(t *testing.T) {
 	assert.True(t, strings.HasSuffix(text, "}\n"))
 }
 
+func TestEncodeHasNoNulls(t *testing.T) {
+	r := full(t, "papermill")
+	r.Argv, r.Facts = nil, &PapermillFacts{}
+	text := encoded(t, r)
+	assert.NotContains(t, text, "null")
+	assert.Contains(t, text, `"argv": []`)
+	assert.Contains(t, text, `"notebooks": []`)
+}
+
 func TestDecodeIsStrict(t *testing.T) {
 	good := encoded(t, full(t, "collect"))
 	for _, tc := range []struct{ name, old, new, message string }{
