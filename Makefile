@@ -26,3 +26,7 @@ tools: ## the pinned Python tools, in TOOLS_DIR
 tools-lock: tools ## requirements.txt anew from requirements.in
 	cd testdata/tools && $(abspath $(TOOLS_DIR))/bin/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
 		--generate-hashes --custom-compile-command 'make tools-lock' --output-file requirements.txt requirements.in
+
+demo: build tools ## the whole lite workflow on real tools, no GPU, no account
+	go build -trimpath -o bin/demo ./cmd/demo
+	bin/demo --workspace '$(DEMO_WORKSPACE)' --tools '$(TOOLS_DIR)'

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/step-runner/step-runner/artifacts"
+)
+
+// published are the nine files that the lite variant leaves, by the names that
+// the seed gave them.
+var published = []string{
+	"artifacts/output_analysis_lite.ipynb",
+	"artifacts/output_analysis_lite.html",
+	"artifacts/coverage_lite.xml",
+	"artifacts/pytest_results_lite.xml",
+	"artifacts/pytest_report_lite.html",
+	"artifacts/papermill.log",
+	"artifacts/jupyter_nbconvert.log",
+	"artifacts/pytest_output.log",
+	"STEP_SUMMARY_LITE.md",
+}
+
+func (d *demo) report(w io.Writer, code int, took time.Duration) {
+	fmt.Fprintf(w, "\ndemo: step-runner's exit code is %d, after %s\n", code, took.Round(time.Second))
+	for _, line := range [][2]string{
+		{"summary", "STEP_SUMMARY_LITE.md"},
+		{"notebook", "artifacts/output_analysis_lite.html"},
+		{"tests", "artifacts/pytest_report_lite.html"},
+		{"artifacts", "artifacts/"},
+		{"records", "runs/" + d.id + "/records/"},
+	} {
+		fmt.Fprintf(w, "  %-10s %s\n", line[0], d.workspace+"/"+line[1])
+	}
+}
+
+// check looks at what was left, and believes no record.
+func (d *demo) check(w io.Writer) error {
+	var errs []error
+	for _, name := range published {
+		info, err := os.Stat(filepath.Join(d.workspace, name))
+		switch {
+		case err != nil:
+			errs = append(errs, err)
+		case info.Size() == 0:
+			errs = append(errs, fmt.Errorf("%s is empty", name))
+		}
+	}
+	sums, err := checkSums(filepath.Join(d.workspace, "artifacts"))
+	errs = append(errs, err)
+	files, err := search(d.workspace, forms(d.token))
+	errs = append(errs, err)
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "  %-10s all %d published files are there, %d digests match SHA256SUMS, the token is in none of %d files\n",
+		"checks", len(published), sums, files)
+	return nil
+}
+
+// checkSums does what `sha256sum -c SHA256SUMS` does in dir, and counts the lines.
+func checkSums(dir string) (int, error) {
+	b, err := os.ReadFile(filepath.Join(dir, "SHA256SUMS"))
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for lines := bufio.NewScanner(bytes.NewReader(b)); lines.Scan(); n++ {
+		want, name, ok := strings.Cut(lines.Text(), "  ")
+		if !ok {
+			return n, fmt.Errorf("SHA256SUMS: line %d is malformed", n+1)
+		}
+		f, err := artifacts.Digest(filepath.Join(dir, name))
+		if err != nil {
+			return n, err
+		}
+		if f.SHA256 != want {
+			return n, fmt.Errorf("%s does not match its digest in SHA256SUMS", name)
+		}
+	}
+	if n == 0 {
+		return n, errors.New("SHA256SUMS is empty")
+	}
+	return n, nil
+}
+
+// forms are the ways in which token may be written somewhere. Inside a longer
+// base64 text it stands at one of three alignments; the characters at its ends
+// that depend on its neighbours are left off.
+func forms(token string) [][]byte {
+	all := [][]byte{[]byte(token), []byte(url.QueryEscape(token)), []byte(url.PathEscape(token))}
+	for shift := range 3 {
+		padded := append(make([]byte, shift), token...)
+		whole := len(padded) / 3 * 3
+		text := base64.StdEncoding.EncodeToString(padded[:whole])
+		text = text[(shift*8+5)/6:]
+		all = append(all, []byte(text), []byte(strings.NewReplacer("+", "-", "/", "_").Replace(text)))
+	}
+	return all
+}
+
+// search counts the regular files below dir; one that holds any of forms is an error.
+func search(dir string, forms [][]byte) (int, error) {
+	n := 0
+	var errs []error
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() {
+			return err
+		}
+		n++
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for _, form := range forms {
+			if bytes.Contains(b, form) {
+				errs = append(errs, fmt.Errorf("%s holds the token, as %d characters", path, len(form)))
+				break
+			}
+		}
+		return nil
+	})
+	return n, errors.Join(append(errs, err)...)
+}
