@@ -130,7 +130,12 @@ func (s *Run) Run(ctx context.Context, j *Job) error {
 			_, _ = Execute(ctx, j.Env, step)
 		}
 	}
-	return s.finish(ctx, j)
+	err = s.finish(ctx, j)
+	if f := record.AsFailure(err); f != nil && f.Kind == record.Incomplete && ctx.Err() != nil {
+		// No step failed: what kept the rest from running is why the run was stopped.
+		return context.Cause(ctx)
+	}
+	return err
 }
 
 // finish runs collect and summary whatever happened, and takes the verdict from
