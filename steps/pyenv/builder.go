@@ -5,8 +5,12 @@ package pyenv
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
+	"path/filepath"
+	"regexp"
+	"strings"
 
 	"github.com/step-runner/step-runner/artifacts"
 	"github.com/step-runner/step-runner/artifacts/record"
@@ -46,33 +50,81 @@ type Venv struct {
 	// Lacking maps a plugin that could not be had to the reason.
 	Lacking map[string]string
 
-	template string
-	root     string
-	release  func()
+	lock *lock
 }
 
 // Close lets go of the environment.
-func (v *Venv) Close() {
-	if v.release != nil {
-		v.release()
+func (v *Venv) Close() { v.lock.release() }
+
+// strippedEnv are variables that would send an installer elsewhere than into the
+// environment that is being built, or let foreign packages into it. Conda's make
+// Poetry ignore VIRTUAL_ENV.
+var strippedEnv = regexp.MustCompile(`^(PYTHONHOME|PYTHONPATH|PYTHONSTARTUP|PYTHONUSERBASE|VIRTUAL_ENV|CONDA_.*|` +
+	`PIP_(USER|TARGET|PREFIX|ROOT|PYTHON|CACHE_DIR|NO_CACHE_DIR|DRY_RUN|REQUIREMENT|CONSTRAINT|EDITABLE)|` +
+	`UV_(CACHE_DIR|NO_CACHE|PYTHON|SYSTEM_PYTHON|TARGET|PREFIX|PROJECT_ENVIRONMENT|BREAK_SYSTEM_PACKAGES|CONSTRAINT|OVERRIDE|WORKING_DIR|PROJECT)|` +
+	`POETRY_(CACHE_DIR|VIRTUALENVS_.*))$`)
+
+// env is the environment of an installer that works on the virtual environment
+// venv, "" for none. Download caches lie in the workspace.
+func (b *Builder) env(venv string) []string {
+	var env []string
+	path := ""
+	for _, kv := range b.Environ {
+		name, value, _ := strings.Cut(kv, "=")
+		switch {
+		case name == "PATH":
+			path = value
+		case !strippedEnv.MatchString(name):
+			env = append(env, kv)
+		}
 	}
+	if venv != "" {
+		env = append(env, "VIRTUAL_ENV="+venv)
+		path = filepath.Join(venv, "bin") + ":" + path
+	}
+	return append(env, "PATH="+path,
+		"PYTHONNOUSERSITE=1",
+		"PIP_CACHE_DIR="+b.Workspace.Path("cache", "pip"), "PIP_NO_INPUT=1", "PIP_PROGRESS_BAR=off", "PIP_DISABLE_PIP_VERSION_CHECK=1",
+		"UV_CACHE_DIR="+b.Workspace.Path("cache", "uv"), "UV_NO_PROGRESS=1", "UV_PYTHON_DOWNLOADS=never",
+		"POETRY_CACHE_DIR="+b.Workspace.Path("cache", "poetry"), "POETRY_NO_INTERACTION=1",
+		"POETRY_VIRTUALENVS_CREATE=true", "POETRY_VIRTUALENVS_IN_PROJECT=false",
+		"POETRY_VIRTUALENVS_PATH="+b.Workspace.Path("venvs", "of-poetry"))
 }
 
-// Tools is an environment for programs that the image lacks.
-type Tools struct {
-	// Python is the interpreter on which it is built.
-	Python string
-	// Requirements are what pip install takes: "papermill==2.7.0", …
-	Requirements []string
-	// Constraints is the path of a constraints file, "" for none.
-	Constraints string
-	// SystemSitePackages lets the environment see the packages of Python, and
-	// keeps their versions where they satisfy Requirements.
-	SystemSitePackages bool
+// run runs one program of an installer and turns a bad end into a failure that
+// has the program's own last words.
+func (b *Builder) run(ctx context.Context, dir, venv string, argv ...string) error {
+	words := NewTail(b.Out)
+	res, err := b.Run(ctx, child.Spec{Argv: argv, Dir: dir, Env: b.env(venv), Out: words, Limits: b.Limits})
+	switch {
+	case err != nil:
+		return err
+	case res.ExitCode == 0:
+		return nil
+	case strings.Contains(words.String(), "No space left on device"):
+		return record.Failf(record.DiskFull, "%s: no space left on device", command(argv))
+	}
+	return record.Failf(b.Kind, "%s %s: %s", command(argv), ended(res), words.Reason())
 }
 
-// Tools returns the environment that t describes, and builds it if it is not
-// there. It is called name in venvs/. The caller closes it.
-func (b *Builder) Tools(ctx context.Context, name string, t Tools) (*Venv, error) {
-	return nil, record.Failf(b.Kind, "%s: not written yet", name)
+// command is the short name of what argv runs, for messages.
+func command(argv []string) string {
+	name := filepath.Base(argv[0])
+	words := argv[1:]
+	if len(words) > 1 && words[0] == "-m" {
+		name, words = words[1], words[2:]
+	}
+	for _, w := range words {
+		if !strings.HasPrefix(w, "-") {
+			return name + " " + w
+		}
+	}
+	return name
+}
+
+func ended(res child.Result) string {
+	if res.Signal != "" {
+		return "ended by " + res.Signal
+	}
+	return fmt.Sprintf("exited %d", res.ExitCode)
 }
