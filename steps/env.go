@@ -10,6 +10,7 @@ import (
 
 	"github.com/step-runner/step-runner/artifacts"
 	"github.com/step-runner/step-runner/artifacts/record"
+	"github.com/step-runner/step-runner/gpu"
 	"github.com/step-runner/step-runner/steps/child"
 	"github.com/step-runner/step-runner/steps/redact"
 )
@@ -22,7 +23,9 @@ type Env struct {
 	Log     *slog.Logger
 	Secrets *redact.Set
 	Runner  child.Runner
-	Now     func() time.Time
+	// GPU is who is asked for GPUs; nil asks the driver of this machine.
+	GPU gpu.Prober
+	Now func() time.Time
 	// Argv and Environ are this process's own.
 	Argv    []string
 	Environ []string

@@ -14,7 +14,8 @@ import (
 // Run runs the eight steps in one process: the workflow in one container.
 type Run struct {
 	Notebooks  `embed:""`
-	Setup      Setup            `embed:"" prefix:"setup-"`
+	GPUNeeds   `embed:""`
+	Setup      SetupOptions     `embed:"" prefix:"setup-"`
 	Clone      CloneOptions     `embed:"" prefix:"clone-"`
 	Papermill  PapermillOptions `embed:"" prefix:"papermill-"`
 	Nbconvert  NbconvertOptions `embed:"" prefix:"nbconvert-"`
@@ -86,7 +87,7 @@ func (s *Run) selected() (func(step int) bool, error) {
 
 func (s *Run) workflow() []Step {
 	return []Step{
-		&s.Setup,
+		&Setup{GPUNeeds: s.GPUNeeds, SetupOptions: s.Setup},
 		&Clone{CloneOptions: s.Clone},
 		&Papermill{Notebooks: s.Notebooks, PapermillOptions: s.Papermill},
 		&Nbconvert{Notebooks: s.Notebooks, NbconvertOptions: s.Nbconvert},

@@ -93,6 +93,8 @@ type GPU struct {
 	Throttle []string `json:"throttle,omitempty"`
 	// Processes are those that compute on the device, as far as they may be seen.
 	Processes []GPUProcess `json:"processes,omitempty"`
+	// Error is why the device cannot be used.
+	Error string `json:"error,omitempty"`
 	// MIGEnabled says that only the instances in MIG can be used.
 	MIGEnabled bool  `json:"mig_enabled,omitempty"`
 	MIG        []GPU `json:"mig,omitempty"`

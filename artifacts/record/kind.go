@@ -76,7 +76,7 @@ var classes = []Class{
 	{Usage, 2, "the command line, a variable or the config file is wrong", "see `step-runner COMMAND --help` and `step-runner config`"},
 
 	{BadInput, 10, "an input file or value cannot be used", "correct the value that the message names"},
-	{MissingTool, 11, "a program or Python package that the step needs is not there", "use an image that has it, or let setup install it with --setup-install"},
+	{MissingTool, 11, "a program or Python package that the step needs is not there", "use an image that has it, or let setup install it: `setup --install`, `run --setup-install`"},
 	{BadWorkspace, 12, "the workspace cannot be used: not there, read-only, not ours", "mount a writable volume; on Kubernetes set fsGroup to the task's group"},
 	{DiskFull, 13, "no space or no inodes left", "free space or enlarge the volume; old runs are under runs/ in the workspace"},
 	{InstallFailed, 14, "Python tools could not be installed", "check the package index and the constraints file; the step's log has pip's own words"},
