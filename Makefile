@@ -7,6 +7,8 @@ COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null)
 # NVML is called through cgo. Its symbols must bind lazily: a driver that lacks
 # one would end the program when it starts.
 export CGO_ENABLED ?= 1
+# go-nvml wraps what its own header calls deprecated.
+export CGO_CFLAGS ?= -O2 -g -Wno-deprecated-declarations
 LDFLAGS = -X main.buildVersion=$(VERSION) -X main.buildCommit=$(COMMIT) -extldflags=-Wl,-z,lazy
 
 TOOLS_DIR ?= .cache/tools

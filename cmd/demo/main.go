@@ -125,7 +125,7 @@ func (d *demo) argv(server *gittest.Server) ([]string, error) {
 	}
 	return []string{
 		d.runner, "run", "--variant", "lite", "--workspace", d.workspace, "--run", d.id,
-		"--setup-gpu", "optional",
+		"--gpu", "optional",
 		"--clone-url", notebooks.URL, "--clone-require", "notebooks",
 		"--clone-tests-url", tests.URL, "--clone-tests-token-file", tokenFile,
 	}, nil

@@ -29,6 +29,8 @@ type cli struct {
 	Config   configCmd      `cmd:"" group:"other" help:"Show every setting with its value and its source."`
 	Schema   schemaCmd      `cmd:"" group:"other" help:"Print the JSON Schema of a record."`
 
+	GPUProbe gpuProbeCmd `cmd:"" name:"gpu-probe" hidden:""`
+
 	Completion completionCmd `cmd:"" group:"other" help:"Print the shell code for tab completion."`
 }
 

@@ -131,6 +131,10 @@ func usage(err error) error {
 func (p *process) step(ctx context.Context, step steps.Step) error {
 	p.env.EnvUsed = p.settings.used()
 	p.env.Variant = artifacts.Variant(p.cli.Globals.Variant)
+	if p.cli.Globals.JSON {
+		// Then stdout is the record alone.
+		p.env.Stdout = p.env.Console
+	}
 	if err := p.open(step); err != nil {
 		if record.AsFailure(err).Kind == record.Usage {
 			return err
