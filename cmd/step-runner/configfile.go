@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
 	"reflect"
 	"slices"
 
@@ -32,13 +31,9 @@ type fileValue struct {
 	line  int
 }
 
-// readConfig reads path strictly: every key must name a setting, and its value
-// must fit the setting's type.
-func readConfig(path string, known names) (*configFile, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, record.Failf(record.Usage, "config file: %w", err)
-	}
+// parseConfig is strict: every key must name a setting, and its value must fit
+// the setting's type.
+func parseConfig(path string, data []byte, known names) (*configFile, error) {
 	c := &configFile{path: path, values: map[string]fileValue{}}
 	return c, c.parse(data, known)
 }

@@ -58,7 +58,7 @@ func newProcess(args, environ []string, stdout, stderr io.Writer) *process {
 	p.env.Stdout = p.stdout
 	p.env.Console = steps.NewConsole(p.stderr, p.env.Getenv("GITHUB_ACTIONS") == "true", p.isTerminal(stderr))
 	p.env.Log = slog.New(slog.NewTextHandler(p.env.Console, &slog.HandlerOptions{Level: &p.level}))
-	p.settings = newSettings(p.env.Getenv)
+	p.settings = newSettings(p.env.Getenv, p.hideUserinfo)
 	return p
 }
 
@@ -87,7 +87,7 @@ func (p *process) do(ctx context.Context) error {
 	if err := p.level.UnmarshalText([]byte(p.cli.Globals.LogLevel)); err != nil {
 		return err
 	}
-	p.hideSecretsOfFlags()
+	p.hideTokenFiles()
 	p.warnUnknown()
 	switch c := p.selected().(type) {
 	case plain:
@@ -121,8 +121,12 @@ func usage(err error) error {
 	}
 	name := "step-runner"
 	var perr *kong.ParseError
-	if errors.As(err, &perr) && perr.Context != nil && perr.Context.Selected() != nil {
-		name = perr.Context.Selected().FullPath()
+	if errors.As(err, &perr) && perr.Context != nil {
+		if node := perr.Context.Selected(); node != nil {
+			name = node.FullPath()
+		} else if perr.Context.Error == nil {
+			err = errors.New("no command is given")
+		}
 	}
 	return record.Failf(record.Usage, "%w", err).WithHint("see `%s --help`", name)
 }

@@ -25,19 +25,16 @@ func (p *process) hideSecrets() {
 	}
 }
 
-// hideSecretsOfFlags makes known what the token files and the config file hold.
-func (p *process) hideSecretsOfFlags() {
+// hideTokenFiles makes known what the token files hold.
+func (p *process) hideTokenFiles() {
 	for _, flag := range p.kctx.Flags() {
-		text, ok := flag.Target.Interface().(string)
-		switch {
-		case !ok || text == "":
-		case strings.HasSuffix(flag.Name, "token-file"):
-			// A file that cannot be read is the step's to report.
-			if b, err := os.ReadFile(text); err == nil {
-				p.env.Secrets.Add(string(b))
-			}
-		default:
-			p.hideUserinfo(text)
+		path, ok := flag.Target.Interface().(string)
+		if !ok || path == "" || !strings.HasSuffix(flag.Name, "token-file") {
+			continue
+		}
+		// A file that cannot be read is the step's to report.
+		if b, err := os.ReadFile(path); err == nil {
+			p.env.Secrets.Add(string(b))
 		}
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -33,7 +34,9 @@ func (s source) String() string { return strings.TrimSpace(s.kind + " " + s.name
 // settings gives flags their values from variables and the config file. It is
 // kong's one resolver, and remembers where each value came from.
 type settings struct {
-	getenv    func(string) string
+	getenv func(string) string
+	// hide makes known what the config file holds of credentials.
+	hide      func(text string)
 	byFlag    map[*kong.Flag]setting
 	names     names
 	config    *kong.Flag
@@ -42,15 +45,17 @@ type settings struct {
 	sources   map[*kong.Flag]source
 }
 
-func newSettings(getenv func(string) string) *settings {
-	return &settings{getenv: getenv, byFlag: map[*kong.Flag]setting{}, sources: map[*kong.Flag]source{}}
+func newSettings(getenv func(string) string, hide func(string)) *settings {
+	return &settings{getenv: getenv, hide: hide, byFlag: map[*kong.Flag]setting{}, sources: map[*kong.Flag]source{}}
 }
 
 // learn names every flag of the model.
 func (s *settings) learn(root *kong.Node) {
 	s.names = names{settings: map[string]setting{}, sections: steps.StepNames()}
 	for _, node := range append([]*kong.Node{root}, root.Children...) {
-		s.names.sections = append(s.names.sections, node.Name)
+		if _, ok := node.Target.Addr().Interface().(steps.Step); ok {
+			s.names.sections = append(s.names.sections, node.Name)
+		}
 		for _, set := range settingsOf(root, node) {
 			s.byFlag[set.flag] = set
 			s.names.settings[set.String()] = set
@@ -133,9 +138,16 @@ func (s *settings) load(ctx *kong.Context) error {
 	if isGiven(ctx, s.config) {
 		path = ctx.FlagValue(s.config).(string)
 	}
-	if path != "" {
-		s.file, s.fileError = readConfig(path, s.names)
+	if path == "" {
+		return nil
 	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		s.fileError = record.Failf(record.Usage, "config file: %w", err)
+		return s.fileError
+	}
+	s.hide(string(data))
+	s.file, s.fileError = parseConfig(path, data, s.names)
 	return s.fileError
 }
 
