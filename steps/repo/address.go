@@ -104,6 +104,9 @@ func (a Address) String() string {
 // Host is the host with its port when that is not the scheme's own.
 func (a Address) Host() string { return a.u.Host }
 
+// IsFile says whether the repository is on this machine.
+func (a Address) IsFile() bool { return a.u.Scheme == "file" }
+
 // MayCarryToken says whether a token is safe on the way: over TLS, or to this
 // machine itself.
 func (a Address) MayCarryToken() bool {
