@@ -8,9 +8,6 @@ import (
 	"github.com/step-runner/step-runner/artifacts/record"
 )
 
-// slowest is how many cells a verdict names.
-const slowest = 5
-
 // Ending is how papermill ended.
 type Ending struct {
 	// ExitCode is -1 and Signal its name when a signal ended it.
@@ -216,8 +213,13 @@ func (j *judge) count() {
 			timed = append(timed, record.Cell{Number: c.Number, Source: c.Head(), Seconds: s})
 		}
 	}
-	slices.SortStableFunc(timed, func(a, b record.Cell) int { return cmp.Compare(b.Seconds, a.Seconds) })
-	j.v.Slowest = timed[:min(len(timed), slowest)]
+	j.v.Slowest = Slowest(timed)
+}
+
+// Slowest sorts cells by their time, the longest first, and keeps the first five.
+func Slowest(cells []record.Cell) []record.Cell {
+	slices.SortStableFunc(cells, func(a, b record.Cell) int { return cmp.Compare(b.Seconds, a.Seconds) })
+	return cells[:min(len(cells), 5)]
 }
 
 // Head is the beginning of the cell's source, for people.

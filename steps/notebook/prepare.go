@@ -34,6 +34,19 @@ type Patch struct {
 	Count *int `yaml:"count"`
 }
 
+// Check refuses a patch that says nothing.
+func (p Patch) Check() error {
+	switch {
+	case p.Match == "":
+		return record.Failf(record.BadInput, "match is empty")
+	case p.count() < 1:
+		return record.Failf(record.BadInput, "count is %d", p.count())
+	case p.Match == p.Replace:
+		return record.Failf(record.BadInput, "it replaces %q by itself", p.Match)
+	}
+	return nil
+}
+
 func (p Patch) count() int {
 	if p.Count == nil {
 		return 1
