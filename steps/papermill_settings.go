@@ -17,10 +17,10 @@ import (
 
 // papermillSettings are the flags, read and checked.
 type papermillSettings struct {
-	params  []assignment
-	env     []assignment
-	files   []string
-	yaml    []string
+	params []assignment
+	env    []assignment
+	files  []string
+	yaml   []string
 	// shared are the names of the parameters in files and yaml.
 	shared  []string
 	patches []notebook.Patch
