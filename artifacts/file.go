@@ -39,6 +39,14 @@ func WriteAtomic(path string, mode os.FileMode, write func(io.Writer) error) (er
 	return os.Rename(tmp.Name(), path)
 }
 
+// WriteText is WriteAtomic of a text that everybody of the group may change.
+func WriteText(path string, text []byte) error {
+	return WriteAtomic(path, 0o664, func(w io.Writer) error {
+		_, err := w.Write(text)
+		return err
+	})
+}
+
 // Digest reads the file once and returns its size in bytes and SHA-256. The
 // extra writers see the same bytes. The Path of the result is left empty.
 func Digest(path string, also ...io.Writer) (record.File, error) {

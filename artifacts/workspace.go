@@ -96,8 +96,13 @@ func (w *Workspace) Lock(name string) (unlock func(), err error) {
 	return lockFile(w.Path("locks", name), true)
 }
 
-// LockContext is Lock that gives up when ctx ends.
+// LockContext is Lock that gives up when ctx ends. A lock that is free it takes
+// all the same: what is left to do after a signal may need it.
 func (w *Workspace) LockContext(ctx context.Context, name string) (unlock func(), err error) {
+	unlock, err = lockFile(w.Path("locks", name), false)
+	if !errors.Is(err, unix.EWOULDBLOCK) {
+		return unlock, err
+	}
 	type result struct {
 		unlock func()
 		err    error
@@ -117,7 +122,7 @@ func (w *Workspace) LockContext(ctx context.Context, name string) (unlock func()
 				r.unlock()
 			}
 		}()
-		return nil, fmt.Errorf("lock %s: %w", w.Path("locks", name), context.Cause(ctx))
+		return nil, fmt.Errorf("lock %s: %w", name, context.Cause(ctx))
 	}
 }
 

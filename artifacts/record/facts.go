@@ -250,6 +250,13 @@ type CollectFacts struct {
 	// Missing and Invalid name artifacts with their reason.
 	Missing []string `json:"missing,omitempty"`
 	Invalid []string `json:"invalid,omitempty"`
+	// Leaked hold a known secret, Refused are links and devices, LeftOut nobody
+	// asked for: none of them was published.
+	Leaked  []string `json:"leaked,omitempty"`
+	Refused []string `json:"refused,omitempty"`
+	LeftOut []string `json:"left_out,omitempty"`
+	// Published says that the workspace's artifacts became a copy of the run's.
+	Published bool `json:"published"`
 }
 
 // VerdictFacts is the verdict on the run: "passed", "failed" or "incomplete".

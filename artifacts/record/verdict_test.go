@@ -53,9 +53,18 @@ func TestJudge(t *testing.T) {
 		}, RunFailed, TestsFailed, 6, "pytest went wrong"},
 		{"failed beats an earlier skipped one", func(rs []*Record) []*Record {
 			fail(rs[2], StatusSkipped, NotRun)
+			fail(rs[6], StatusFailed, ArtifactInvalid)
+			return rs
+		}, RunFailed, ArtifactInvalid, 7, "collect went wrong"},
+		{"an artifact is missing", func(rs []*Record) []*Record {
 			fail(rs[6], StatusFailed, ArtifactMissing)
 			return rs
 		}, RunFailed, ArtifactMissing, 7, "collect went wrong"},
+		{"an artifact is missing since its step did not run", func(rs []*Record) []*Record {
+			fail(rs[5], StatusSkipped, NotRun)
+			fail(rs[6], StatusFailed, ArtifactMissing)
+			return rs
+		}, RunIncomplete, Incomplete, 0, "step 6 (pytest) did not run: pytest went wrong"},
 		{"skipped", func(rs []*Record) []*Record { fail(rs[5], StatusSkipped, NotRun); return rs }, RunIncomplete, Incomplete, 0, "step 6 (pytest) did not run: pytest went wrong"},
 		{"running", func(rs []*Record) []*Record {
 			rs[2].Status, rs[2].Ended, rs[2].ExitCode = StatusRunning, nil, nil

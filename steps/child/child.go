@@ -38,10 +38,6 @@ type Result struct {
 	MaxRSSBytes int64
 	// Strays are descendants that outlived the child and were ended, "pid name".
 	Strays []string
-	// OOMKills counts the processes that the kernel killed for want of memory in
-	// our cgroup while the child ran, whosever they were; -1 when the cgroup does
-	// not tell.
-	OOMKills int
 }
 
 // Runner runs children. Exec is the real one; tests have fakes.

@@ -1,0 +1,117 @@
+package summary
+
+import (
+	"fmt"
+
+	"github.com/step-runner/step-runner/artifacts/record"
+)
+
+func (r *Report) notebooks(d *document) {
+	rec := r.of(record.Papermill)
+	if rec == nil {
+		return
+	}
+	f := rec.Facts.(*record.PapermillFacts)
+	d.put("## Notebook%s\n\n| Notebook | Cells | Run | Failed | Skipped | Duration |\n|---|---:|---:|---:|---:|---:|\n", r.variant())
+	d.items(4, len(f.Notebooks), "notebook", func(i int) string {
+		n := f.Notebooks[i]
+		return fmt.Sprintf("| %s | %d | %d | %d | %d | %s |\n", r.code(n.Input, 200), n.Cells.Total, n.Cells.Run, n.Cells.Failed, n.Cells.Skipped, seconds(n.Seconds))
+	})
+	if len(f.Slowest) > 0 {
+		d.put("Slowest cells:\n\n| Cell | Duration | Begins with |\n|---:|---:|---|\n")
+		d.items(2, len(f.Slowest), "cell", func(i int) string {
+			c := f.Slowest[i]
+			return fmt.Sprintf("| %d | %s | %s |\n", c.Number, seconds(c.Seconds), r.code(first(c.Source), 100))
+		})
+	}
+	r.changes(d, f)
+}
+
+// changes are what makes a notebook that ran differ from the one in the repository.
+func (r *Report) changes(d *document, f *record.PapermillFacts) {
+	var lines []string
+	for _, n := range f.Notebooks {
+		for _, p := range n.Prepared {
+			lines = append(lines, fmt.Sprintf("- Changed before the run: %s\n", r.code(p, 300)))
+		}
+		for _, e := range n.AllowedErrors {
+			lines = append(lines, fmt.Sprintf("- Allowed error in cell %d: %s\n", e.Cell, r.code(e.Name+": "+e.Value, 300)))
+		}
+		if n.Error != nil && len(f.Notebooks) > 1 {
+			lines = append(lines, fmt.Sprintf("- %s failed: %s\n", r.code(n.Input, 200), r.code(n.Error.Name+": "+n.Error.Value, 300)))
+		}
+	}
+	if len(lines) > 0 {
+		d.items(3, len(lines), "line", func(i int) string { return lines[i] })
+	}
+}
+
+func (r *Report) tests(d *document) {
+	rec := r.of(record.Pytest)
+	if rec == nil {
+		return
+	}
+	f := rec.Facts.(*record.PytestFacts)
+	coverage := "none"
+	if f.Coverage != nil {
+		coverage = fmt.Sprintf("%.1f %%", *f.Coverage)
+	}
+	d.put("## Tests%s\n\n| Tests | Passed | Failures | Errors | Skipped | Expected failures | Coverage | Duration |\n|---:|---:|---:|---:|---:|---:|---:|---:|\n", r.variant())
+	d.put("| %d | %d | %d | %d | %d | %d | %s | %s |\n\n", f.Tests, f.Passed, f.Failures, f.Errors, f.Skipped, f.XFailed, coverage, seconds(f.Seconds))
+	if f.Env.Installer != "" {
+		d.put("Environment by %s, Python %s%s.\n\n", r.code(f.Env.Installer, 40), r.code(f.Env.Python, 100), cached(f.Env))
+	}
+	if len(f.Env.Fallbacks) > 0 {
+		d.items(1, len(f.Env.Fallbacks), "fallback", func(i int) string { return fmt.Sprintf("- Tried before: %s\n", r.code(f.Env.Fallbacks[i], 300)) })
+	}
+	if len(f.Failed) > 0 {
+		d.items(30, len(f.Failed), "test", func(i int) string { return r.testcase(f.Failed[i]) })
+	}
+}
+
+func cached(e record.TestEnv) string {
+	if e.Cached {
+		return ", from the cache"
+	}
+	return ""
+}
+
+// testcase is one test that did not pass, its message folded away.
+func (r *Report) testcase(t record.Testcase) string {
+	name := t.Name
+	if t.Classname != "" {
+		name = t.Classname + "::" + t.Name
+	}
+	return fmt.Sprintf("<details><summary>%s: %s (%s) %s</summary>\n\n%s\n</details>\n\n",
+		r.tag(t.Outcome, 20), r.tag(name, 300), seconds(t.Seconds), r.tag(first(t.Message), 120), r.block("text", t.Message, 3000))
+}
+
+func (r *Report) gpus(d *document) {
+	rec := r.of(record.Setup)
+	d.put("## GPU\n\n")
+	if rec == nil {
+		d.put("Unknown: step 1 (setup) has no record.\n\n")
+		return
+	}
+	f := rec.Facts.(*record.SetupFacts)
+	if len(f.GPUs) == 0 {
+		why := f.GPUError
+		if why == "" {
+			why = "no reason is recorded"
+		}
+		d.put("None: %s\n\n", r.code(why, 500))
+		return
+	}
+	d.put("Driver %s, CUDA %s.\n\n| # | GPU | Memory | Free | UUID |\n|---:|---|---:|---:|---|\n", r.code(f.Driver, 40), r.code(f.CUDA, 40))
+	d.items(1, len(f.GPUs), "GPU", func(i int) string {
+		g := f.GPUs[i]
+		return fmt.Sprintf("| %d | %s | %s | %s | %s |\n", g.Index, r.code(g.Name, 100), memory(g.MemoryTotalBytes), memory(g.MemoryFreeBytes), r.code(g.UUID, 60))
+	})
+}
+
+func memory(n *uint64) string {
+	if n == nil {
+		return "unknown"
+	}
+	return size(*n)
+}
