@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -56,11 +57,23 @@ func Execute(ctx context.Context, e *Env, step Step) (*record.Record, error) {
 	end := e.Console.Begin(rec)
 	err := j.unmet()
 	if err == nil {
-		err = step.Run(ctx, j)
+		err = j.attempt(ctx, step)
 	}
 	err = j.store(err)
 	end()
 	return rec, err
+}
+
+// attempt runs the step. A panic becomes its failure, so that there is a record,
+// and the stack goes through redaction.
+func (j *Job) attempt(ctx context.Context, step Step) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			fmt.Fprintf(j.Out, "%s", debug.Stack())
+			err = record.Failf(record.Internal, "step-runner itself failed: %v", p)
+		}
+	}()
+	return step.Run(ctx, j)
 }
 
 // unmet is a NotRun failure when a step that this one needs has a record in this

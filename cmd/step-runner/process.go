@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -69,7 +70,14 @@ func (p *process) isTerminal(w io.Writer) bool {
 }
 
 // do parses the command line and carries out the command.
-func (p *process) do(ctx context.Context) error {
+func (p *process) do(ctx context.Context) (err error) {
+	defer func() {
+		// The runtime would print the stack unredacted and exit with usage's code.
+		if v := recover(); v != nil {
+			fmt.Fprintf(p.env.Console, "%s", debug.Stack())
+			err = record.Failf(record.Internal, "step-runner itself failed: %v", v)
+		}
+	}()
 	parser, err := newParser(&p.cli, p.settings, p.stdout)
 	if err != nil {
 		return err
