@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// Limits bound a child. A zero limit is none.
+// Limits bound a child. A zero limit is none; with a zero grace KILL follows TERM
+// at once.
 type Limits struct {
 	Timeout         time.Duration `help:"End the step's program after this time, in all." placeholder:"DURATION"`
 	NoOutputTimeout time.Duration `help:"End the step's program when it has printed nothing for this time." placeholder:"DURATION"`
@@ -20,11 +21,14 @@ type Spec struct {
 	// Argv is the program, looked up in PATH of Env, and its arguments.
 	Argv []string
 	Dir  string
-	// Env is the child's whole environment, NAME=VALUE.
+	// Env is the child's whole environment, NAME=VALUE; the last of a name counts.
+	// The child also gets MarkVar.
 	Env []string
-	// Out takes stdout and stderr in the order in which they were written.
+	// Out takes stdout and stderr in the order in which they were written, as
+	// soon as they are. Nil discards them.
 	Out io.Writer
-	// Stdout takes stdout alone when it is set; Out then takes stderr.
+	// Stdout takes stdout alone when it is set; Out then takes stderr. The two are
+	// written by different goroutines.
 	Stdout io.Writer
 	Limits
 }
@@ -38,7 +42,15 @@ type Result struct {
 	MaxRSSBytes int64
 	// Strays are descendants that outlived the child and were ended, "pid name".
 	Strays []string
+	// OOMKills counts the processes that the kernel killed for want of memory in
+	// our cgroup while the child ran, whosever they were; -1 when the cgroup does
+	// not tell.
+	OOMKills int
 }
+
+// MarkVar is the variable by which a child's descendants are known: it holds an
+// id of that child, after those of the children that it descends from itself.
+const MarkVar = "STEP_RUNNER_CHILD"
 
 // Runner runs children. Exec is the real one; tests have fakes.
 type Runner interface {
@@ -46,7 +58,8 @@ type Runner interface {
 	// behind, and says how it ended. A child that ran to an end of its own is
 	// no error, whatever its exit code. The error is a *record.Failure: of
 	// class missing-tool when the program is not there, timed-out when a limit
-	// of Spec ran out, or context.Cause(ctx) when ctx ended; the Result holds
-	// all the same what is known.
+	// of Spec ran out, or context.Cause(ctx) when ctx ended, in which case the
+	// child got that failure's signal, else TERM; the Result holds all the same
+	// what is known.
 	Run(ctx context.Context, s Spec) (Result, error)
 }
