@@ -22,6 +22,29 @@ build: ## bin/step-runner
 test: tools ## every test
 	go test ./...
 
+LINTER = .cache/bin/golangci-lint-v2.15.0
+$(LINTER):
+	GOBIN='$(abspath .cache/bin)' go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+	mv .cache/bin/golangci-lint $@
+
+lint: $(LINTER) ## what .golangci.yml asks for
+	$(LINTER) run ./...
+
+FUZZTIME ?= 10s
+fuzz-smoke: ## every fuzz target for FUZZTIME
+	@set -e; for file in $$(git grep -l '^func Fuzz' -- '*_test.go'); do \
+		for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' $$file); do \
+			echo "$$file $$name"; \
+			go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) ./$$(dirname $$file); \
+		done; \
+	done
+
+bench: ## every benchmark
+	go test -run '^$$' -bench . -benchmem ./...
+
+docs: ## the generated files in docs
+	go test ./cmd/step-runner -run '^TestDocs$$' -update
+
 tools: ## the pinned Python tools, in TOOLS_DIR
 	testdata/tools/install.sh $(TOOLS_DIR)
 

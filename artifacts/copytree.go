@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // CopyTree copies the directory src to dst, which must not be there or be empty:
@@ -16,7 +17,8 @@ import (
 // called .git, and, named in skipped with the reason, symlinks that lead out of
 // src and what is neither file, directory nor symlink. The kernel copies the
 // bytes, by reference where the file system can. On an error dst holds a part.
-func CopyTree(ctx context.Context, src, dst string) (skipped []string, err error) {
+// The directories leaveOut, and dst itself, are not copied when they are in src.
+func CopyTree(ctx context.Context, src, dst string, leaveOut ...string) (skipped []string, err error) {
 	if err := os.MkdirAll(dst, 0o775); err != nil {
 		return nil, err
 	}
@@ -34,6 +36,11 @@ func CopyTree(ctx context.Context, src, dst string) (skipped []string, err error
 	}
 	defer to.Close()
 	c := treeCopy{from: from, to: to}
+	for _, dir := range append(leaveOut, dst) {
+		if info, err := os.Stat(dir); err == nil {
+			c.leaveOut = append(c.leaveOut, info)
+		}
+	}
 	err = fs.WalkDir(from.FS(), ".", func(path string, d fs.DirEntry, err error) error {
 		if err == nil && ctx.Err() != nil {
 			err = context.Cause(ctx)
@@ -49,6 +56,7 @@ func CopyTree(ctx context.Context, src, dst string) (skipped []string, err error
 type treeCopy struct {
 	from, to *os.Root
 	skipped  []string
+	leaveOut []fs.FileInfo
 }
 
 func (c *treeCopy) entry(ctx context.Context, path string, d fs.DirEntry) error {
@@ -83,6 +91,9 @@ func (c *treeCopy) dir(path string, d fs.DirEntry) error {
 	info, err := d.Info()
 	if err != nil {
 		return err
+	}
+	if slices.ContainsFunc(c.leaveOut, func(other fs.FileInfo) bool { return os.SameFile(info, other) }) {
+		return fs.SkipDir
 	}
 	if err := c.to.Mkdir(path, 0o775); err != nil {
 		return err

@@ -83,3 +83,18 @@ func TestCopyTreeStops(t *testing.T) {
 	_, err := CopyTree(ctx, src, filepath.Join(t.TempDir(), "d"))
 	require.ErrorIs(t, err, why)
 }
+
+func TestCopyTreeIntoItself(t *testing.T) {
+	src := t.TempDir()
+	put(t, 0o644, "a", src, "a")
+	put(t, 0o644, "run", src, "workspace", "runs", "old")
+	put(t, 0o644, "data", src, "workspace", "data")
+	dst := filepath.Join(src, "copy")
+
+	_, err := CopyTree(context.Background(), src, dst, filepath.Join(src, "workspace", "runs"), filepath.Join(src, "none"))
+	require.NoError(t, err)
+	assert.FileExists(t, filepath.Join(dst, "a"))
+	assert.FileExists(t, filepath.Join(dst, "workspace", "data"))
+	assert.NoDirExists(t, filepath.Join(dst, "workspace", "runs"))
+	assert.NoDirExists(t, filepath.Join(dst, "copy"))
+}

@@ -2,8 +2,12 @@ package steps
 
 import (
 	"context"
+	"time"
 
+	"github.com/step-runner/step-runner/artifacts"
 	"github.com/step-runner/step-runner/artifacts/record"
+	"github.com/step-runner/step-runner/steps/child"
+	"github.com/step-runner/step-runner/steps/notebook"
 )
 
 // Papermill runs notebooks and says truly how they ended.
@@ -15,7 +19,21 @@ type Papermill struct {
 }
 
 // PapermillOptions are the flags that `run` has too, as --papermill-….
-type PapermillOptions struct{}
+type PapermillOptions struct {
+	Parameter        []string      `short:"p" sep:"none" help:"Parameter of the notebooks, typed as papermill does: True, False, None, numbers, else text. With NOTEBOOK:, that of one notebook. May be repeated." placeholder:"[NOTEBOOK:]NAME=VALUE"`
+	ParametersYAML   []string      `name:"parameters-yaml" short:"y" sep:"none" help:"Parameters as YAML. May be repeated." placeholder:"YAML"`
+	ParametersFile   []string      `name:"parameters-file" sep:"none" help:"YAML file with parameters. May be repeated." placeholder:"FILE"`
+	Subsample        bool          `help:"This is the lite variant: names of artifacts end in _lite, and a parameter called subsample, where the notebook has one, becomes True."`
+	Kernel           string        `help:"Kernel to use instead of the one that the notebook names." placeholder:"NAME"`
+	ExecutionTimeout time.Duration `help:"End a cell that takes longer." placeholder:"DURATION"`
+	StartTimeout     time.Duration `default:"60s" help:"End a kernel that takes longer to start." placeholder:"DURATION"`
+	AllowError       []string      `sep:"none" help:"Let cells with this tag raise this error, and run the later cells. May be repeated." placeholder:"NAME@CELL_TAG"`
+	AllowEarlyExit   bool          `help:"A notebook may end itself, with success, before its last cell."`
+	Patches          string        `help:"YAML list of patches: notebook, match, replace, count. See below." placeholder:"FILE"`
+	Env              []string      `name:"env" sep:"none" help:"Variable of the notebooks. With NOTEBOOK:, that of one notebook. May be repeated." placeholder:"[NOTEBOOK:]NAME=VALUE"`
+	Output           string        `seed:"OUTPUT_NOTEBOOK" help:"File name of the executed notebook, in the run's artifacts, when there is one notebook." placeholder:"FILE"`
+	child.Limits     `embed:""`
+}
 
 // ID is step 3.
 func (*Papermill) ID() record.ID { return record.Papermill }
@@ -23,7 +41,72 @@ func (*Papermill) ID() record.ID { return record.Papermill }
 // Facts returns what Run fills in.
 func (s *Papermill) Facts() any { return &s.facts }
 
-// Run is not written yet.
+// Help is the long help.
+func (*Papermill) Help() string {
+	return `Runs each notebook through papermill, in the notebook's own directory of a fresh
+copy of the clone under the run's work/. One that fails does not keep the next
+from running. Executed notebooks go into the run's artifacts, also those that
+failed: output_analysis_lite.ipynb for one notebook, result_NAME_lite.ipynb for
+several (without _lite in the original variant).
+
+The copy is prepared before it is run, and the record says how: cells at the end
+that only shut the kernel down are tagged skip-execution, a notebook without a
+kernel gets one, and patches are applied. A patch file is a list:
+
+  - notebook: 01_analysis.ipynb   # every notebook when absent
+    match: "adata[:1_000_000, :]" # as it is in the source of code cells
+    replace: "adata[:500_000, :]"
+    count: 1                      # how often it must occur; 1 when absent
+
+A notebook has succeeded when papermill says so and the executed notebook proves
+that every cell ran to its end. The kernel's environment has
+STEP_RUNNER_VARIANT (lite or original), and no variable that holds a token.
+
+Exit status: 0 when every notebook succeeded, else that of the first one that
+did not: 40 missing, 41 invalid, 42 a cell raised an error, 43 ended itself early,
+44 the kernel died, 45 out of memory, 46 missing module, 47 interrupted, 48 cells
+unrun, 49 a patch or parameter does not fit, 124 a time limit, 128+n signal n.`
+}
+
+// Run runs the notebooks in order.
 func (s *Papermill) Run(ctx context.Context, j *Job) error {
-	return record.Failf(record.NotRun, "papermill is not written yet")
+	if s.Subsample {
+		j.Env.Variant, j.Rec.Variant = artifacts.Lite, string(artifacts.Lite)
+	}
+	files, err := s.files(j)
+	if err != nil {
+		return err
+	}
+	set, err := s.papermillSettings(j, files)
+	if err != nil {
+		return err
+	}
+	m := &mill{Job: j, opts: &s.PapermillOptions, set: set, started: j.Now()}
+	if err := m.open(ctx, files); err != nil {
+		return err
+	}
+	var first *record.Failure
+	for i, f := range files {
+		nb, failure := m.notebook(ctx, f, m.outputs[i])
+		s.add(nb)
+		if failure != nil {
+			j.Log.Error(failure.Message, "notebook", f.Rel)
+			if first == nil {
+				first, s.facts.Error = failure, nb.Error
+			}
+		}
+	}
+	if first != nil {
+		return first
+	}
+	return nil
+}
+
+// add puts a notebook into the facts and their sums.
+func (s *Papermill) add(nb record.Notebook) {
+	f := &s.facts
+	f.Notebooks = append(f.Notebooks, nb)
+	f.Cells = f.Cells.Add(nb.Cells)
+	f.Seconds += nb.Seconds
+	f.Slowest = notebook.Slowest(append(f.Slowest, nb.Slowest...))
 }

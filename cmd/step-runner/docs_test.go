@@ -41,8 +41,21 @@ func TestDocs(t *testing.T) {
 		}
 		got, err := os.ReadFile(path)
 		require.NoError(t, err)
-		assert.Equal(t, want, string(got), "docs/%s is not what the code says: run `make docs`", name)
+		if line := firstDifference(want, string(got)); line > 0 {
+			t.Errorf("docs/%s is not what the code says from line %d on: run `make docs`", name, line)
+		}
 	}
+}
+
+// firstDifference is the number of the first line that differs, 0 when none does.
+func firstDifference(a, b string) int {
+	as, bs := strings.Split(a, "\n"), strings.Split(b, "\n")
+	for i := range max(len(as), len(bs)) {
+		if i >= len(as) || i >= len(bs) || as[i] != bs[i] {
+			return i + 1
+		}
+	}
+	return 0
 }
 
 // parsed is a process that has a parser but has parsed nothing.
@@ -57,14 +70,15 @@ func parsed(t *testing.T) *process {
 
 func commandsDoc(p *process) string {
 	root := p.kctx.Model.Node
+	shown := slices.DeleteFunc(slices.Clone(root.Children), func(n *kong.Node) bool { return n.Hidden })
 	var b strings.Builder
 	b.WriteString(generated + "# Commands\n\n" + root.Help + "\n\n| Command | Does |\n|---|---|\n")
-	for _, node := range root.Children {
+	for _, node := range shown {
 		fmt.Fprintf(&b, "| [`%s`](#%[1]s) | %s |\n", node.Name, cell(node.Help))
 	}
 	b.WriteString("\n## Flags of every command\n\n")
 	flagTable(&b, settingsOf(root, root))
-	for _, node := range root.Children {
+	for _, node := range shown {
 		fmt.Fprintf(&b, "\n## %s\n\n    step-runner %s\n\n%s\n", node.Name, node.Summary(), node.Help)
 		if node.Detail != "" {
 			fmt.Fprintf(&b, "\n%s\n", strings.TrimSpace(node.Detail))

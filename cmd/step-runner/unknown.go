@@ -11,6 +11,9 @@ import (
 
 // warnUnknown warns of variables that look like ours and set nothing.
 func (p *process) warnUnknown() {
+	if p.kctx.Selected().Hidden {
+		return // Its parent has warned.
+	}
 	known := map[string]setting{}
 	for _, set := range p.settings.byFlag {
 		known[set.variable] = set

@@ -1,0 +1,328 @@
+package steps
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/step-runner/step-runner/artifacts"
+	"github.com/step-runner/step-runner/artifacts/record"
+	"github.com/step-runner/step-runner/steps/child"
+	"github.com/step-runner/step-runner/steps/notebook"
+)
+
+// mill runs notebooks, one after the other, in copies of their trees.
+type mill struct {
+	*Job
+	opts    *PapermillOptions
+	set     *papermillSettings
+	started time.Time
+	python  string
+	work    string
+	// copies maps a tree to its copy.
+	copies map[string]string
+	// outputs are the executed notebooks' paths, in the order of the notebooks.
+	outputs []string
+}
+
+// open makes the copies, clears the outputs' places and puts the launcher in its own.
+func (m *mill) open(ctx context.Context, files []notebookFile) (err error) {
+	if m.python, err = m.Python(); err != nil {
+		return err
+	}
+	if m.outputs, err = m.outputPaths(files); err != nil {
+		return err
+	}
+	m.work = m.Env.Run.Path("work", "papermill")
+	if err := os.RemoveAll(m.work); err != nil {
+		return err
+	}
+	// Alone in its directory, which Python searches for modules first: papermill must
+	// not meet a module of the notebooks' by the name of one of its own.
+	if err := os.MkdirAll(filepath.Join(m.work, "launcher"), 0o775); err != nil {
+		return err
+	}
+	if err := os.WriteFile(m.launcher(), notebook.Launcher, 0o664); err != nil {
+		return err
+	}
+	m.copies = map[string]string{}
+	for _, f := range files {
+		if f.err == nil {
+			if err := m.copyTree(ctx, f.Root); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (m *mill) launcher() string { return filepath.Join(m.work, "launcher", "papermill_launcher.py") }
+
+func (m *mill) copyTree(ctx context.Context, root string) error {
+	if m.copies[root] != "" {
+		return nil
+	}
+	dst := filepath.Join(m.work, fmt.Sprintf("tree%d", len(m.copies)+1))
+	var ours []string
+	for _, d := range []string{"runs", "clones", "venvs", "cache", "locks"} {
+		ours = append(ours, m.Workspace.Path(d))
+	}
+	skipped, err := artifacts.CopyTree(ctx, root, dst, ours...)
+	if err != nil {
+		return fmt.Errorf("copy of %s: %w", root, err)
+	}
+	for _, s := range skipped {
+		m.Note("not in the copy that is run: %s", s)
+	}
+	m.copies[root] = dst
+	return nil
+}
+
+// outputPaths says where the executed notebooks go, and removes what a killed
+// attempt may have left there.
+func (m *mill) outputPaths(files []notebookFile) ([]string, error) {
+	var paths []string
+	for _, f := range files {
+		name := m.Variant.FileName("output_analysis", ".ipynb")
+		if len(files) > 1 {
+			name = m.Variant.FileName("result_"+f.Stem(), ".ipynb")
+			for n := 2; slices.Contains(paths, m.Env.Run.Path("artifacts", name)); n++ {
+				name = m.Variant.FileName(fmt.Sprintf("result_%s_%d", f.Stem(), n), ".ipynb")
+			}
+		} else if m.opts.Output != "" {
+			name = m.artifactName("--output", m.opts.Output)
+		}
+		path := m.Env.Run.Path("artifacts", name)
+		for _, stale := range []string{path, path + ".part"} {
+			if err := os.RemoveAll(stale); err != nil {
+				return nil, err
+			}
+		}
+		paths = append(paths, path)
+	}
+	if len(files) > 1 && m.opts.Output != "" {
+		m.Note("--output %s is not used: there are %d notebooks", m.opts.Output, len(files))
+	}
+	return paths, nil
+}
+
+// artifactName is the name in the run's artifacts that a user's path means. The
+// seed gave paths in the workspace: there the artifacts of the last run appear.
+func (j *Job) artifactName(flag, path string) string {
+	name := filepath.Base(path)
+	if name != path {
+		j.Note("%s %s: written as %s into the run's artifacts", flag, path, name)
+	}
+	return name
+}
+
+// notebook prepares, runs and judges one notebook.
+func (m *mill) notebook(ctx context.Context, f notebookFile, output string) (record.Notebook, *record.Failure) {
+	nb := record.Notebook{Input: m.Env.Run.Rel(f.Path()), Output: m.Env.Run.Rel(output)}
+	failure := record.AsFailure(m.try(ctx, f, output, &nb))
+	if failure != nil {
+		nb.Kind = failure.Kind
+		if f.err == nil {
+			failure.Message = fmt.Sprintf("notebook %s: %s", f.Rel, failure.Message)
+		}
+	}
+	m.redact(&nb)
+	return nb, failure
+}
+
+func (m *mill) try(ctx context.Context, f notebookFile, output string, nb *record.Notebook) error {
+	if f.err != nil {
+		return f.err
+	}
+	if ctx.Err() != nil {
+		return record.Failf(record.NotRun, "not begun: %w", context.Cause(ctx))
+	}
+	r, err := m.prepare(f, output, nb)
+	if err != nil {
+		return err
+	}
+	ending, err := m.run(ctx, r)
+	if err != nil {
+		return err
+	}
+	return m.judge(r, ending, nb)
+}
+
+// milled is one notebook that is ready to be run.
+type milled struct {
+	notebookFile
+	output string
+	// copy is the prepared notebook.
+	copy       string
+	nb         *notebook.Notebook
+	parameters []assignment
+	limits     child.Limits
+}
+
+func (r *milled) hasParameters(set *papermillSettings) bool {
+	return len(r.parameters) > 0 || len(set.shared) > 0
+}
+
+// prepare reads the notebook of the copy and replaces it by the one to run.
+func (m *mill) prepare(f notebookFile, output string, rec *record.Notebook) (*milled, error) {
+	if err := m.Input(f.Path()); err != nil {
+		return nil, err
+	}
+	r := &milled{notebookFile: f, output: output, copy: filepath.Join(m.copies[f.Root], f.Rel), parameters: m.set.paramsFor(f)}
+	data, err := os.ReadFile(r.copy)
+	if err != nil {
+		return nil, err
+	}
+	original, err := notebook.Parse(data)
+	if err != nil {
+		return nil, err
+	}
+	r.nb, rec.Prepared, err = original.Prepare(notebook.Preparation{Patches: m.set.patchesFor(f), Allowed: m.set.allowed, Kernel: m.opts.Kernel})
+	if err != nil {
+		return nil, err
+	}
+	if m.Variant == artifacts.Lite && r.nb.Assigns("subsample") && !slices.ContainsFunc(r.parameters, func(a assignment) bool { return a.name == "subsample" }) {
+		r.parameters = append(r.parameters, assignment{name: "subsample", value: "True"})
+		rec.Prepared = append(rec.Prepared, "lite variant: parameter subsample is True")
+	}
+	var given []string
+	for _, a := range r.parameters {
+		given = append(given, a.name)
+	}
+	if err := r.nb.CheckParameters(append(given, m.set.shared...)); err != nil {
+		return nil, err
+	}
+	return r, os.WriteFile(r.copy, r.nb.Bytes(), 0o664)
+}
+
+// run runs papermill. The error is for what says nothing of the notebook.
+func (m *mill) run(ctx context.Context, r *milled) (notebook.Ending, error) {
+	limits, err := m.limits()
+	if err != nil {
+		return notebook.Ending{}, err
+	}
+	outcome := filepath.Join(m.work, "outcome.json")
+	if err := errors.Join(ignoreMissing(os.Remove(outcome)), os.MkdirAll(filepath.Dir(r.output), 0o775)); err != nil {
+		return notebook.Ending{}, err
+	}
+	progress := newMillProgress(m.Job, r.Rel, r.nb.Plan(r.hasParameters(m.set)))
+	defer progress.Close()
+	res, err := m.Child(ctx, child.Spec{
+		Argv: append([]string{m.python, m.launcher(), outcome}, m.arguments(r)...),
+		Dir:  m.work, Env: m.ChildEnv(m.set.envFor(m.Variant, r.notebookFile)...), Out: progress, Limits: limits,
+	})
+	e := notebook.Ending{ExitCode: res.ExitCode, Signal: res.Signal, OOMKills: max(0, res.OOMKills), Stopped: record.AsFailure(err)}
+	if e.Outcome, err = notebook.ReadOutcome(outcome); err != nil {
+		return e, err
+	}
+	return e, nil
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// limits are the child's, with what is left of the time for all notebooks.
+func (m *mill) limits() (child.Limits, error) {
+	l := m.opts.Limits
+	if l.Timeout > 0 {
+		total := l.Timeout
+		if l.Timeout -= m.Now().Sub(m.started); l.Timeout <= 0 {
+			return l, record.Failf(record.TimedOut, "not begun: the notebooks before it took all of --timeout %s", total)
+		}
+	}
+	return l, nil
+}
+
+// saveEvery is how often papermill saves the notebook during a long cell, in
+// seconds: what a kill can cost.
+const saveEvery = "10"
+
+// arguments are papermill's. It reads {…} in paths as its own, so they are doubled.
+func (m *mill) arguments(r *milled) []string {
+	braces := strings.NewReplacer("{", "{{", "}", "}}")
+	args := []string{
+		braces.Replace(r.copy), braces.Replace(r.output), "--cwd", filepath.Dir(r.copy),
+		"--log-output", "--no-progress-bar", "--autosave-cell-every", saveEvery, "--start-timeout", wholeSeconds(m.opts.StartTimeout),
+	}
+	if m.opts.Kernel != "" {
+		args = append(args, "--kernel", m.opts.Kernel)
+	}
+	if m.opts.ExecutionTimeout > 0 {
+		args = append(args, "--execution-timeout", wholeSeconds(m.opts.ExecutionTimeout))
+	}
+	for _, path := range m.set.files {
+		args = append(args, "--parameters_file", path)
+	}
+	for _, text := range m.set.yaml {
+		args = append(args, "--parameters_yaml", text)
+	}
+	for _, a := range r.parameters {
+		args = append(args, "--parameters", a.name, a.value)
+	}
+	return args
+}
+
+// wholeSeconds rounds up: papermill takes no fractions.
+func wholeSeconds(d time.Duration) string {
+	return fmt.Sprint(int64((d + time.Second - 1) / time.Second))
+}
+
+// judge reads the executed notebook and takes the verdict into the record.
+func (m *mill) judge(r *milled, e notebook.Ending, rec *record.Notebook) error {
+	var x *notebook.Executed
+	data, err := os.ReadFile(r.output)
+	if err == nil {
+		if err := m.Output(r.output); err != nil {
+			return err
+		}
+		if x, err = notebook.ParseExecuted(data); err != nil {
+			m.Note("%s: %v", m.Env.Run.Rel(r.output), err)
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := ignoreMissing(os.Remove(r.output + ".part")); err != nil {
+		return err
+	}
+	v := notebook.Judge(r.nb, r.hasParameters(m.set), x, e, notebook.Rules{Allowed: m.set.allowed, AllowEarlyExit: m.opts.AllowEarlyExit})
+	rec.Cells, rec.Error, rec.AllowedErrors, rec.Slowest, rec.Seconds = v.Cells, v.Error, v.Allowed, v.Slowest, v.Seconds
+	if c := m.Rec.Children; rec.Seconds == 0 && len(c) > 0 {
+		rec.Seconds = c[len(c)-1].Seconds
+	}
+	for _, note := range v.Notes {
+		m.Note("notebook %s: %s", r.Rel, note)
+	}
+	if v.Failure != nil {
+		return v.Failure
+	}
+	return nil
+}
+
+// redact keeps secrets that a notebook shows out of the record.
+func (m *mill) redact(nb *record.Notebook) {
+	clean := func(e *record.CellError) {
+		e.Value, e.Source = m.Secrets.String(e.Value), m.Secrets.String(e.Source)
+	}
+	if nb.Error != nil {
+		clean(nb.Error)
+	}
+	for i := range nb.AllowedErrors {
+		clean(&nb.AllowedErrors[i])
+	}
+	for i, c := range nb.Slowest {
+		nb.Slowest[i].Source = m.Secrets.String(c.Source)
+	}
+	for i, text := range nb.Prepared {
+		nb.Prepared[i] = m.Secrets.String(text)
+	}
+}
