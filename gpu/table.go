@@ -31,14 +31,21 @@ func writeRow(w io.Writer, index string, g record.GPU, f record.GPUFacts) {
 	if g.UtilizationPercent != nil {
 		use = fmt.Sprintf("%d%%", *g.UtilizationPercent)
 	}
-	cells := []string{index, or(g.Name, "?"), or(g.UUID, "?"), or(g.ComputeCapability, "-"), size(g.MemoryFreeBytes), size(g.MemoryTotalBytes), use, strconv.Itoa(len(g.Processes)), cudaState(g, f)}
+	processes := "-"
+	if len(g.Processes) > 0 {
+		processes = strconv.Itoa(len(g.Processes))
+	}
+	cells := []string{index, or(g.Name, "?"), or(g.UUID, "?"), or(g.ComputeCapability, "-"), size(g.MemoryFreeBytes), size(g.MemoryTotalBytes), use, processes, cudaState(g, f)}
 	fmt.Fprintln(w, strings.Join(cells, "\t"))
 }
 
 // cudaState says whether a CUDA program can use the device: "ok", "error",
-// "hidden" when CUDA does not show it, "-" when CUDA was not asked.
+// "hidden" when CUDA does not show it, "-" when that is not known.
 func cudaState(g record.GPU, f record.GPUFacts) string {
-	if f.CUDADevices == nil || g.MIGEnabled {
+	switch {
+	case g.Error != "":
+		return "error"
+	case f.CUDADevices == nil, g.MIGEnabled, g.UUID == "":
 		return "-"
 	}
 	for _, d := range f.CUDADevices {
