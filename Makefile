@@ -4,20 +4,23 @@ SHELL := /bin/bash
 
 VERSION ?= $(shell git describe --tags --match 'v*' --dirty 2>/dev/null || echo v0.0.0-dev)
 COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null)
-# NVML is called through cgo. Its symbols must bind lazily: a driver that lacks
-# one would end the program when it starts.
+# NVML is called through cgo. Its symbols must bind lazily, which is not every
+# linker's default: a driver that lacks one would end the program when it starts.
 export CGO_ENABLED ?= 1
+LAZY = -extldflags=-Wl,-z,lazy
+export GOFLAGS += -ldflags=$(LAZY)
 # go-nvml wraps what its own header calls deprecated.
 export CGO_CFLAGS ?= -O2 -g -Wno-deprecated-declarations
-LDFLAGS = -X main.buildVersion=$(VERSION) -X main.buildCommit=$(COMMIT) -extldflags=-Wl,-z,lazy
+LDFLAGS = -X main.buildVersion=$(VERSION) -X main.buildCommit=$(COMMIT) $(LAZY)
 
 TOOLS_DIR ?= .cache/tools
 DEMO_WORKSPACE ?= .cache/demo
 
 .PHONY: build test lint fuzz-smoke bench docs tools tools-lock demo
 
+BINARY ?= bin/step-runner
 build: ## bin/step-runner
-	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/step-runner ./cmd/step-runner
+	go build -trimpath -ldflags '$(LDFLAGS)' -o '$(BINARY)' ./cmd/step-runner
 
 test: tools ## every test
 	go test ./...
