@@ -20,10 +20,13 @@ import (
 	"github.com/step-runner/step-runner/steps/steptest"
 )
 
+// Under -race a program sleeps for a second before it ends.
+const norace = "GORACE=atexit_sleep_ms=0"
+
 // role is a child that plays a role of main_test.go, and what it prints.
 func role(mode string, args ...string) (Spec, *steptest.Buffer) {
 	out := &steptest.Buffer{}
-	return Spec{Argv: append([]string{exe()}, args...), Env: []string{modeVar + "=" + mode, "PATH=" + os.Getenv("PATH")}, Out: out,
+	return Spec{Argv: append([]string{exe()}, args...), Env: []string{modeVar + "=" + mode, "PATH=" + os.Getenv("PATH"), norace}, Out: out,
 		Limits: Limits{Timeout: time.Minute, Grace: 20 * time.Second}}, out
 }
 

@@ -111,7 +111,7 @@ func daemon(args []string) {
 // again starts this program anew in a session of its own and does not wait.
 func again(mode string, args, env []string, setsid bool) {
 	c := exec.Command(exe(), args...)
-	c.Env = append(env, modeVar+"="+mode)
+	c.Env = append(env, modeVar+"="+mode, norace)
 	c.Stdout, c.Stderr = os.Stdout, os.Stderr
 	c.SysProcAttr = &syscall.SysProcAttr{Setsid: setsid}
 	if err := c.Start(); err != nil {
