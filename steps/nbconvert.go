@@ -1,9 +1,19 @@
 package steps
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
 
 	"github.com/step-runner/step-runner/artifacts/record"
+	"github.com/step-runner/step-runner/steps/child"
+	"github.com/step-runner/step-runner/steps/notebook"
 )
 
 // Nbconvert renders executed notebooks to HTML.
@@ -15,7 +25,12 @@ type Nbconvert struct {
 }
 
 // NbconvertOptions are the flags that `run` has too, as --nbconvert-….
-type NbconvertOptions struct{}
+type NbconvertOptions struct {
+	Output       string `seed:"OUTPUT_NOTEBOOK_HTML" help:"File name of the page, in the run's artifacts, when there is one." placeholder:"FILE"`
+	Scripts      bool   `help:"Let the scripts that the notebook's outputs bring along run in the page. They can read what the web server that shows it lets them."`
+	Sanitize     bool   `help:"Leave scripts and active HTML out of the page altogether."`
+	child.Limits `embed:""`
+}
 
 // ID is step 4.
 func (*Nbconvert) ID() record.ID { return record.Nbconvert }
@@ -23,7 +38,233 @@ func (*Nbconvert) ID() record.ID { return record.Nbconvert }
 // Facts returns what Run fills in.
 func (s *Nbconvert) Facts() any { return &s.facts }
 
-// Run is not written yet.
+// Help is the long help.
+func (*Nbconvert) Help() string {
+	return `Renders the executed notebooks of step 3, also those that failed, to one HTML page
+each in the run's artifacts: output_analysis_lite.html for one notebook,
+result_NAME_lite.html for several (without _lite in the original variant). A
+notebook that is given and that step 3 has not run is rendered as it is.
+
+A page needs no network: images are embedded, and nothing is loaded from other
+hosts. So formulas are shown as their source, and diagrams in Mermaid too. Scripts
+of the outputs stay in the page, but a Content-Security-Policy keeps browsers from
+running them unless --scripts is given.
+
+Exit status: 0 when every page is whole, 11 when nbconvert is not there, 16 when
+step 3 has left no notebook, 40 or 41 when a given notebook is missing or
+invalid, 50 when nbconvert failed, 124 after a time limit, 128+n after signal n.`
+}
+
+// Run renders each notebook; one that fails does not keep the next from it.
 func (s *Nbconvert) Run(ctx context.Context, j *Job) error {
-	return record.Failf(record.NotRun, "nbconvert is not written yet")
+	all, err := s.renderings(j)
+	if err != nil {
+		return err
+	}
+	c := &converter{Job: j, opts: &s.NbconvertOptions, work: j.Env.Run.Path("work", "nbconvert")}
+	if err := c.open(); err != nil {
+		return err
+	}
+	var first error
+	for i, r := range all {
+		if err := c.convert(ctx, i, r); err != nil {
+			err = record.Failf(record.AsFailure(err).Kind, "%s: %w", j.Env.Run.Rel(r.notebook), err)
+			j.Log.Error(err.Error())
+			first = firstError(first, err)
+			continue
+		}
+		s.facts.Pages = append(s.facts.Pages, record.Page{Input: j.Env.Run.Rel(r.notebook), Output: j.Env.Run.Rel(r.page)})
+	}
+	return first
+}
+
+func firstError(first, err error) error {
+	if first != nil {
+		return first
+	}
+	return err
+}
+
+// converter runs nbconvert.
+type converter struct {
+	*Job
+	opts   *NbconvertOptions
+	work   string
+	python string
+}
+
+func (c *converter) open() (err error) {
+	if c.python, err = c.Python(); err != nil {
+		return err
+	}
+	// Python searches the current directory for modules: it is one of our own.
+	return errors.Join(os.RemoveAll(c.work), os.MkdirAll(filepath.Join(c.work, "cwd"), 0o775),
+		notebook.WriteTemplate(filepath.Join(c.work, "templates"), c.opts.Scripts))
+}
+
+// convert renders one notebook, checks the page, and only then puts it in place.
+func (c *converter) convert(ctx context.Context, i int, r rendering) error {
+	if r.err != nil {
+		return r.err
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err := errors.Join(os.RemoveAll(r.page), c.Input(r.notebook)); err != nil {
+		return err
+	}
+	n, err := readNotebook(r.notebook)
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(c.work, fmt.Sprint(i+1))
+	src, err := stage(r, dir)
+	if err != nil {
+		return err
+	}
+	made := filepath.Join(c.work, "page.html")
+	if err := c.nbconvert(ctx, src, made); err != nil {
+		return err
+	}
+	if err := c.check(n, made); err != nil {
+		return err
+	}
+	if err := os.Rename(made, r.page); err != nil {
+		return err
+	}
+	return c.Output(r.page)
+}
+
+func readNotebook(path string) (*notebook.Notebook, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return notebook.Parse(data)
+}
+
+// stage puts the notebook beside the files of its directory, which its text may
+// show as images. nbconvert takes none from elsewhere.
+func stage(r rendering, dir string) (string, error) {
+	if err := os.MkdirAll(dir, 0o775); err != nil {
+		return "", err
+	}
+	name := filepath.Base(r.notebook)
+	entries, err := os.ReadDir(r.beside)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", err
+	}
+	for _, e := range entries {
+		if e.Name() != name {
+			if err := os.Symlink(filepath.Join(r.beside, e.Name()), filepath.Join(dir, e.Name())); err != nil {
+				return "", err
+			}
+		}
+	}
+	src := filepath.Join(dir, name)
+	return src, os.Symlink(r.notebook, src)
+}
+
+// static is what a page without scripts can show, the best first.
+const static = `["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/latex", "text/plain"]`
+
+func (c *converter) nbconvert(ctx context.Context, src, page string) error {
+	args := []string{
+		c.python, "-m", "nbconvert", "--to", "html", "--template", notebook.TemplateName,
+		"--TemplateExporter.extra_template_basedirs=" + filepath.Join(c.work, "templates"),
+		"--HTMLExporter.embed_images=True", fmt.Sprintf("--HTMLExporter.sanitize_html=%s", pythonBool(c.opts.Sanitize)),
+		"--output-dir", filepath.Dir(page), "--output", filepath.Base(page),
+	}
+	if !c.opts.Scripts {
+		args = append(args, "--NbConvertBase.display_data_priority="+static)
+	}
+	last := &lastLine{w: c.Out}
+	res, err := c.Child(ctx, child.Spec{
+		Argv: append(args, pythonGlobEscape(src)), Dir: filepath.Join(c.work, "cwd"), Env: c.ChildEnv(), Out: last, Limits: c.opts.Limits,
+	})
+	switch module := missingModule.FindStringSubmatch(last.String()); {
+	case err != nil:
+		return err
+	case res.OOMKills > 0 && res.Signal != "":
+		return record.Failf(record.OutOfMemory, "nbconvert was ended by %s for lack of memory", res.Signal)
+	case res.Signal != "":
+		return record.Failf(record.ConvertFailed, "nbconvert was ended by %s", res.Signal)
+	case res.ExitCode != 0 && module != nil:
+		return record.Failf(record.MissingTool, "nbconvert cannot be run: there is no Python module %s", module[1])
+	case res.ExitCode != 0:
+		return record.Failf(record.ConvertFailed, "nbconvert ended with exit code %d: %s", res.ExitCode, last)
+	}
+	return nil
+}
+
+func pythonBool(b bool) string {
+	if b {
+		return "True"
+	}
+	return "False"
+}
+
+// pythonGlobEscape keeps nbconvert from reading a path as a pattern.
+func pythonGlobEscape(s string) string {
+	return strings.NewReplacer("[", "[[]", "*", "[*]", "?", "[?]").Replace(s)
+}
+
+var missingModule = regexp.MustCompile(`No module named '?([\w.]+)'?$`)
+
+// check says why the page is not the whole rendering of n, and notes what a
+// reader of it will miss.
+func (c *converter) check(n *notebook.Notebook, page string) error {
+	f, err := os.Open(page)
+	if err != nil {
+		return record.Failf(record.ConvertFailed, "nbconvert reports success but has written no page: %w", err)
+	}
+	defer f.Close()
+	p, err := notebook.ReadPage(f)
+	if err == nil {
+		err = p.Whole(n)
+	}
+	if err != nil {
+		return record.Failf(record.ConvertFailed, "the page is not whole: %w", err)
+	}
+	if n.HasMath() {
+		c.Note("the page shows formulas as their source: MathJax would be loaded from another host")
+	}
+	if p.Scripts > 0 && !c.opts.Scripts {
+		c.Note("the page does not run the %d scripts of the notebook's outputs: see nbconvert --scripts", p.Scripts)
+	}
+	if len(p.External) > 0 {
+		c.Note("the page does not load what the notebook's outputs want from other hosts: %s", strings.Join(p.External[:min(len(p.External), 5)], ", "))
+	}
+	return nil
+}
+
+// lastLine passes everything on and keeps the last line that is not blank.
+type lastLine struct {
+	w             io.Writer
+	current, last []byte
+}
+
+const longestLastLine = 500
+
+func (l *lastLine) Write(b []byte) (int, error) {
+	for line := range bytes.Lines(b) {
+		text, ended := bytes.CutSuffix(line, []byte("\n"))
+		l.current = append(l.current, text[:min(len(text), longestLastLine-len(l.current))]...)
+		if ended {
+			l.keep()
+		}
+	}
+	return l.w.Write(b)
+}
+
+func (l *lastLine) keep() {
+	if line := bytes.TrimSpace(l.current); len(line) > 0 {
+		l.last = append(l.last[:0], line...)
+	}
+	l.current = l.current[:0]
+}
+
+func (l *lastLine) String() string {
+	l.keep()
+	return string(l.last)
 }

@@ -2,6 +2,8 @@ package steps
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -25,8 +27,7 @@ type mill struct {
 	started time.Time
 	python  string
 	work    string
-	// copies maps a tree to its copy.
-	copies map[string]string
+	copied  map[string]bool
 	// outputs are the executed notebooks' paths, in the order of the notebooks.
 	outputs []string
 }
@@ -51,7 +52,7 @@ func (m *mill) open(ctx context.Context, files []notebookFile) (err error) {
 	if err := os.WriteFile(m.launcher(), notebook.Launcher, 0o664); err != nil {
 		return err
 	}
-	m.copies = map[string]string{}
+	m.copied = map[string]bool{}
 	for _, f := range files {
 		if f.err == nil {
 			if err := m.copyTree(ctx, f.Root); err != nil {
@@ -65,23 +66,39 @@ func (m *mill) open(ctx context.Context, files []notebookFile) (err error) {
 func (m *mill) launcher() string { return filepath.Join(m.work, "launcher", "papermill_launcher.py") }
 
 func (m *mill) copyTree(ctx context.Context, root string) error {
-	if m.copies[root] != "" {
+	if m.copied[root] {
 		return nil
 	}
-	dst := filepath.Join(m.work, fmt.Sprintf("tree%d", len(m.copies)+1))
 	var ours []string
 	for _, d := range []string{"runs", "clones", "venvs", "cache", "locks"} {
 		ours = append(ours, m.Workspace.Path(d))
 	}
-	skipped, err := artifacts.CopyTree(ctx, root, dst, ours...)
+	skipped, err := artifacts.CopyTree(ctx, root, m.millTree(root), ours...)
 	if err != nil {
 		return fmt.Errorf("copy of %s: %w", root, err)
 	}
 	for _, s := range skipped {
 		m.Note("not in the copy that is run: %s", s)
 	}
-	m.copies[root] = dst
+	m.copied[root] = true
 	return nil
+}
+
+// millTree is where the copy of a tree lies in which its notebooks are run.
+func (j *Job) millTree(root string) string {
+	sum := sha256.Sum256([]byte(root))
+	return j.Env.Run.Path("work", "papermill", "tree-"+hex.EncodeToString(sum[:4]))
+}
+
+// millDir is the directory in which step 3 has run the notebook that its record
+// calls input; it may not be there any more.
+func (j *Job) millDir(input string) string {
+	path := j.Env.Run.Abs(input)
+	f := outsideClone(path)
+	if clone, err := j.cloneDir(); err == nil && clone != "" {
+		f = inClone(clone, path)
+	}
+	return filepath.Dir(filepath.Join(j.millTree(f.Root), f.Rel))
 }
 
 // outputPaths says where the executed notebooks go, and removes what a killed
@@ -174,7 +191,7 @@ func (m *mill) prepare(f notebookFile, output string, rec *record.Notebook) (*mi
 	if err := m.Input(f.Path()); err != nil {
 		return nil, err
 	}
-	r := &milled{notebookFile: f, output: output, copy: filepath.Join(m.copies[f.Root], f.Rel), parameters: m.set.paramsFor(f)}
+	r := &milled{notebookFile: f, output: output, copy: filepath.Join(m.millTree(f.Root), f.Rel), parameters: m.set.paramsFor(f)}
 	data, err := os.ReadFile(r.copy)
 	if err != nil {
 		return nil, err

@@ -1,0 +1,134 @@
+package steps
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+
+	"github.com/step-runner/step-runner/artifacts/record"
+)
+
+// rendering is one notebook to render and the page that it becomes.
+type rendering struct {
+	notebook string
+	page     string
+	// beside is the directory of the notebook that was executed, with its images.
+	beside string
+	err    error
+}
+
+// renderings finds the notebooks: those that step 3 has executed, or those given.
+func (s *Nbconvert) renderings(j *Job) ([]rendering, error) {
+	rec, err := j.Env.Run.Read(record.Papermill)
+	if err != nil {
+		return nil, err
+	}
+	if len(s.Paths) > 0 {
+		return s.given(j, rec)
+	}
+	if rec == nil {
+		_, err := j.Need(record.Papermill)
+		return nil, record.Failf(record.NotRun, "%w", err).WithHint("run step 3 (papermill) first, or name the notebooks to render")
+	}
+	return s.executed(j, rec)
+}
+
+// executed are the notebooks that step 3 has written, also when it failed.
+func (s *Nbconvert) executed(j *Job, rec *record.Record) ([]rendering, error) {
+	var all []rendering
+	nbs := rec.Facts.(*record.PapermillFacts).Notebooks
+	for _, nb := range nbs {
+		if !hasOutput(rec, nb.Output) {
+			j.Note("step 3 has written no notebook for %s: there is no page of it", nb.Input)
+			continue
+		}
+		all = append(all, s.ofRun(j, nb, len(nbs)))
+	}
+	if len(all) == 0 {
+		f := record.Failf(record.NotRun, "step 3 (papermill) of run %s has left no executed notebook", j.Env.Run.ID)
+		if rec.Failure != nil {
+			f.WithHint("mend step 3: %s", rec.Failure.Message)
+		}
+		return nil, f
+	}
+	return all, nil
+}
+
+func hasOutput(rec *record.Record, path string) bool {
+	return slices.ContainsFunc(rec.Outputs, func(f record.File) bool { return f.Path == path })
+}
+
+// ofRun is the rendering of one of the count notebooks that step 3 has executed.
+func (s *Nbconvert) ofRun(j *Job, nb record.Notebook, count int) rendering {
+	r := rendering{notebook: j.Env.Run.Abs(nb.Output), beside: j.millDir(nb.Input)}
+	name := stem(nb.Output) + ".html"
+	if count == 1 {
+		name = s.single(j)
+	}
+	r.page = j.Env.Run.Path("artifacts", name)
+	return r
+}
+
+// single is the name of the page when there is one.
+func (s *Nbconvert) single(j *Job) string {
+	if s.Output != "" {
+		return j.artifactName("--output", s.Output)
+	}
+	return j.Variant.FileName("output_analysis", ".html")
+}
+
+// given are the notebooks that the user names. For one that step 3 has run, its
+// executed notebook is meant.
+func (s *Nbconvert) given(j *Job, rec *record.Record) ([]rendering, error) {
+	files, err := s.files(j)
+	if err != nil {
+		return nil, err
+	}
+	var all []rendering
+	for _, f := range files {
+		if nb, ok := executedBy(rec, j.Env.Run.Rel(f.Path())); ok {
+			if hasOutput(rec, nb.Output) {
+				all = append(all, s.ofRun(j, nb, len(files)))
+			} else {
+				j.Note("step 3 has written no notebook for %s: there is no page of it", nb.Input)
+			}
+			continue
+		}
+		r := rendering{notebook: f.Path(), beside: filepath.Dir(f.Path()), err: f.err}
+		name := s.single(j)
+		if len(files) > 1 {
+			name = j.Variant.FileName("result_"+f.Stem(), ".html")
+		}
+		r.page = j.Env.Run.Path("artifacts", name)
+		all = append(all, r)
+	}
+	if len(all) == 0 {
+		return nil, record.Failf(record.NotRun, "step 3 (papermill) of run %s has left no executed notebook", j.Env.Run.ID)
+	}
+	return distinct(all), nil
+}
+
+func executedBy(rec *record.Record, input string) (record.Notebook, bool) {
+	if rec == nil {
+		return record.Notebook{}, false
+	}
+	nbs := rec.Facts.(*record.PapermillFacts).Notebooks
+	i := slices.IndexFunc(nbs, func(nb record.Notebook) bool { return nb.Input == input })
+	if i < 0 {
+		return record.Notebook{}, false
+	}
+	return nbs[i], true
+}
+
+// distinct gives pages of the same name a number.
+func distinct(all []rendering) []rendering {
+	for i := range all {
+		page := all[i].page
+		taken := func(r rendering) bool { return r.page == all[i].page }
+		for n := 2; slices.ContainsFunc(all[:i], taken); n++ {
+			ext := filepath.Ext(page)
+			all[i].page = fmt.Sprintf("%s_%d%s", page[:len(page)-len(ext)], n, ext)
+		}
+	}
+	return all
+}
