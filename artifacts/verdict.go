@@ -11,9 +11,15 @@ type Verdict struct {
 	// First is the record of the step whose failure it is, nil when it is no one step's.
 	First   *record.Record
 	Records []*record.Record
-	// Unreadable are the errors of records that are there but cannot be read: what
-	// they would say is unknown, so the run has failed.
-	Unreadable []error
+	// Unreadable are records that are there but cannot be read: what they would say
+	// is unknown, so the run has failed.
+	Unreadable []Unreadable
+}
+
+// Unreadable is a record that cannot be read.
+type Unreadable struct {
+	record.ID
+	Err error
 }
 
 // Judge reads the records of the run and derives its verdict.
@@ -22,14 +28,14 @@ func (r *Run) Judge() Verdict {
 	for _, id := range record.Workflow {
 		rec, err := r.Read(id)
 		if err != nil {
-			v.Unreadable = append(v.Unreadable, err)
+			v.Unreadable = append(v.Unreadable, Unreadable{id, err})
 		} else if rec != nil {
 			v.Records = append(v.Records, rec)
 		}
 	}
 	v.Word, v.First, v.Failure = record.Judge(v.Records)
 	if v.Word != record.RunFailed && len(v.Unreadable) > 0 {
-		v.Word, v.First, v.Failure = record.RunFailed, nil, record.AsFailure(v.Unreadable[0])
+		v.Word, v.First, v.Failure = record.RunFailed, nil, record.AsFailure(v.Unreadable[0].Err)
 	}
 	return v
 }

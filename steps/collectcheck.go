@@ -156,7 +156,7 @@ func (c *collection) hasPart(p collectPart) bool {
 func (c *collection) excuse(id record.ID) string {
 	i := slices.IndexFunc(c.v.Records, func(r *record.Record) bool { return r.ID == id })
 	switch {
-	case i < 0 && len(c.v.Unreadable) > 0:
+	case slices.ContainsFunc(c.v.Unreadable, func(u artifacts.Unreadable) bool { return u.ID == id }):
 		return "has no record that can be read"
 	case i < 0:
 		return "has no record"

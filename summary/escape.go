@@ -19,10 +19,10 @@ var (
 	// completed finds the line that only a green summary may hold. A notebook that
 	// prints it must not make a red one look green to whoever searches for it.
 	completed = regexp.MustCompile(`(?i)(entire\s+8-step\s+workflow)\s+(completed)`)
+	ticks     = regexp.MustCompile("`+")
 	space     = regexp.MustCompile(`\s+`)
-	// plain is what a code span between single backticks holds as it is, also in
-	// a table.
-	plain = regexp.MustCompile("^[^`|\\\\&\\s]([^`|\\\\&\\s]| )*$")
+	// plain is what a code span holds as it is, also in a table.
+	plain = regexp.MustCompile(`^[^|\\&]*$`)
 )
 
 // clean is text without secrets, without what steers a terminal or the direction
@@ -58,21 +58,34 @@ func (r *Report) line(text string, n int) string {
 // code is text as inline code, for a paragraph, a list or a table's cell.
 func (r *Report) code(text string, n int) string {
 	text = r.line(text, n)
-	if plain.MatchString(text) {
+	switch ticks := longestTicks(text); {
+	case !plain.MatchString(text):
+		return entities(text)
+	case ticks == 0:
 		return "`" + text + "`"
+	default:
+		fence := strings.Repeat("`", ticks+1)
+		return fence + " " + text + " " + fence
 	}
-	return entities(text)
+}
+
+func longestTicks(text string) (longest int) {
+	for _, run := range ticks.FindAllString(text, -1) {
+		longest = max(longest, len(run))
+	}
+	return longest
 }
 
 // tag is text as code inside HTML, where backticks mean nothing.
 func (r *Report) tag(text string, n int) string { return entities(r.line(text, n)) }
 
-// entities is text in a code element with all punctuation as character
-// references: these never begin or end anything in Markdown or HTML.
+// entities is text in a code element, with the punctuation that could mean
+// something as character references: these never begin or end anything in
+// Markdown or HTML, and no link is made of them.
 func entities(text string) string {
 	var b strings.Builder
 	for _, c := range text {
-		if c < unicode.MaxASCII && (unicode.IsPunct(c) || unicode.IsSymbol(c)) {
+		if c < unicode.MaxASCII && (unicode.IsPunct(c) || unicode.IsSymbol(c)) && !strings.ContainsRune(",-/()='+%?;", c) {
 			fmt.Fprintf(&b, "&#%d;", c)
 		} else {
 			b.WriteRune(c)
@@ -89,10 +102,7 @@ func (r *Report) block(language, text string, n int) string {
 		left := len(runes) - n
 		text = fmt.Sprintf("%s\n[… %d characters are left out …]\n%s", string(runes[:n/2]), left, string(runes[len(runes)-n+n/2:]))
 	}
-	fence := "```"
-	for strings.Contains(text, fence) {
-		fence += "`"
-	}
+	fence := strings.Repeat("`", max(3, longestTicks(text)+1))
 	return fence + language + "\n" + text + "\n" + fence + "\n"
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/step-runner/step-runner/artifacts"
 	"github.com/step-runner/step-runner/artifacts/record"
 )
 
@@ -33,9 +34,13 @@ func (r *Report) failures(d *document) {
 	if r.Word == record.Passed {
 		return
 	}
-	var bad []*record.Record
+	var bad, skipped []*record.Record
 	for _, rec := range r.Records {
-		if rec.Step != record.Summary.Step && rec.Status != record.StatusSucceeded {
+		switch {
+		case rec.Step == record.Summary.Step || rec.Status == record.StatusSucceeded:
+		case rec.Status == record.StatusSkipped:
+			skipped = append(skipped, rec)
+		default:
 			bad = append(bad, rec)
 		}
 	}
@@ -45,12 +50,27 @@ func (r *Report) failures(d *document) {
 	}
 	if len(r.Unreadable) > 0 {
 		d.items(3, len(r.Unreadable), "unreadable record", func(i int) string {
-			return "A record cannot be read, so nobody knows what its step did:\n\n" + r.block("text", r.Unreadable[i].Error(), 1000) + "\n"
+			u := r.Unreadable[i]
+			return fmt.Sprintf("What step %d (%s) did is unknown: %s\n\n", u.Step, label(u.ID), r.code(u.Err.Error(), 500))
 		})
 	}
 	if len(bad) > 0 {
 		d.items(25, len(bad), "step", func(i int) string { return r.failure(bad[i]) })
 	}
+	if len(skipped) > 0 {
+		d.put("Not run in consequence:\n\n")
+		d.items(2, len(skipped), "step", func(i int) string {
+			s := skipped[i]
+			return fmt.Sprintf("- Step %d (%s): %s\n", s.Step, label(s.ID), r.code(why(s), 300))
+		})
+	}
+}
+
+func why(rec *record.Record) string {
+	if rec.Failure == nil {
+		return ""
+	}
+	return rec.Failure.Message
 }
 
 func (r *Report) failure(rec *record.Record) string {
@@ -111,8 +131,12 @@ func (r *Report) steps(d *document) {
 		switch {
 		case id == record.Summary:
 			d.put("| 8 | summary | 📝 this text | | |\n")
+		case rec == nil && r.unreadable(id):
+			d.put("| %d | %s | ❔ its record cannot be read | | |\n", id.Step, label(id))
 		case rec == nil:
 			d.put("| %d | %s | – not run | | |\n", id.Step, label(id))
+		case rec.Status == record.StatusSkipped:
+			d.put("| %d | %s | %s skipped | | |\n", id.Step, label(id), mark(rec.Status))
 		default:
 			took := ""
 			if rec.Ended != nil {
@@ -122,6 +146,10 @@ func (r *Report) steps(d *document) {
 		}
 	}
 	d.put("\n")
+}
+
+func (r *Report) unreadable(id record.ID) bool {
+	return slices.ContainsFunc(r.Unreadable, func(u artifacts.Unreadable) bool { return u.ID == id })
 }
 
 // result is what a step's facts come to, in a few words.

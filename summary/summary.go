@@ -63,16 +63,18 @@ func (d *document) put(format string, args ...any) { fmt.Fprintf(d, format, args
 // items writes n items as long as they fit into percent of the document, and
 // says how many did not. Each ends its own lines.
 func (d *document) items(percent, n int, what string, item func(i int) string) {
-	room := d.limit / 100 * percent
+	room, text := d.limit/100*percent, ""
 	for i := range n {
-		text := item(i)
+		text = item(i)
 		if room -= len(text); room < 0 {
 			d.put("\n%s more not shown for the size of this page; the records have all.\n", count(n-i, what))
 			break
 		}
 		d.WriteString(text)
 	}
-	d.put("\n")
+	if !strings.HasSuffix(text, "\n\n") {
+		d.put("\n")
+	}
 }
 
 // variant is what everything about a lite run says.

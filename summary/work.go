@@ -8,7 +8,7 @@ import (
 
 func (r *Report) notebooks(d *document) {
 	rec := r.of(record.Papermill)
-	if rec == nil {
+	if rec == nil || rec.Status == record.StatusSkipped {
 		return
 	}
 	f := rec.Facts.(*record.PapermillFacts)
@@ -48,7 +48,7 @@ func (r *Report) changes(d *document, f *record.PapermillFacts) {
 
 func (r *Report) tests(d *document) {
 	rec := r.of(record.Pytest)
-	if rec == nil {
+	if rec == nil || rec.Status == record.StatusSkipped {
 		return
 	}
 	f := rec.Facts.(*record.PytestFacts)

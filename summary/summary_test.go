@@ -1,0 +1,240 @@
+package summary
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/step-runner/step-runner/artifacts"
+	"github.com/step-runner/step-runner/artifacts/record"
+)
+
+var update = flag.Bool("update", false, "write the goldens anew")
+
+func number[T any](n T) *T { return &n }
+
+// passed returns the records of a run that passed, in which every list and
+// every text of the facts is filled.
+func passed() []*record.Record {
+	digest := func(c string) string { return strings.Repeat(c, 64) }
+	file := func(name, c string, n int64) record.File {
+		return record.File{Path: "artifacts/" + name, Bytes: n, SHA256: digest(c)}
+	}
+	committed := time.Date(2026, 11, 20, 8, 0, 0, 0, time.FixedZone("", 3600))
+	nb, page := file("output_analysis_lite.ipynb", "a", 1_234_567), file("output_analysis_lite.html", "b", 2_345_678)
+	cov, junit := file("coverage_lite.xml", "c", 4096), file("pytest_results_lite.xml", "d", 999)
+	slowest := []record.Cell{{Number: 7, Source: "\n# Neighbours\nsc.pp.neighbors(adata)", Seconds: 61.25}, {Number: 2, Source: "import scanpy as sc", Seconds: 3.5}}
+	facts := []any{
+		&record.SetupFacts{
+			Versions: map[string]string{"python": "3.12.1", "papermill": "2.7.0"}, Python: "/usr/bin/python3",
+			GPUFacts: record.GPUFacts{Driver: "580.159.04", CUDA: "13.0", GPUs: []record.GPU{
+				{Index: 0, Name: "NVIDIA H100 80GB HBM3", UUID: "GPU-1", MemoryTotalBytes: number(uint64(85520809984)), MemoryFreeBytes: number(uint64(85000000000))},
+				{Index: 1, Name: "NVIDIA H100 80GB HBM3", UUID: "GPU-2"},
+			}},
+		},
+		&record.CloneFacts{URL: "https://github.com/example/blueprints.git", Revision: "main", Commit: strings.Repeat("1a", 20), CommitterDate: &committed},
+		&record.PapermillFacts{Cells: record.Cells{Total: 13, Run: 12, Skipped: 1}, Seconds: 70, Slowest: slowest, Notebooks: []record.Notebook{
+			{Input: "notebooks/01_scRNA_analysis_preprocessing.ipynb", Output: nb.Path, Cells: record.Cells{Total: 13, Run: 12, Skipped: 1}, Seconds: 70, Prepared: []string{"cell 13 shuts the kernel down: tagged skip-execution"}, AllowedErrors: []record.CellError{{Name: "KeyError", Value: "'x'", Cell: 4}}},
+		}},
+		&record.NbconvertFacts{Pages: []record.Page{{Input: nb.Path, Output: page.Path}}},
+		&record.CloneFacts{URL: "https://github.com/example/tests.git", Revision: "v1.2", Commit: strings.Repeat("2b", 20)},
+		&record.PytestFacts{Tests: 9, Passed: 7, Skipped: 1, XFailed: 1, Coverage: number(87.25), Seconds: 4.2, Env: record.TestEnv{Installer: "uv", Python: "3.12.1", Cached: true, Fallbacks: []string{"poetry: not found in PATH"}}},
+		&record.CollectFacts{Count: 4, Bytes: 3_585_340, Published: true},
+	}
+	start := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
+	var rs []*record.Record
+	for i, id := range record.Workflow[:7] {
+		end := start.Add(time.Duration(i*i)*7*time.Second + 400*time.Millisecond)
+		rs = append(rs, &record.Record{
+			Schema: record.Schema, ID: id, Run: "demo", Variant: "lite", Status: record.StatusSucceeded, Started: start, Ended: &end,
+			ExitCode: number(0), Log: "logs/" + id.String() + ".log", Outputs: []record.File{}, Facts: facts[i],
+			Children: []record.Child{{Argv: []string{"python", "-m", id.Name}, Seconds: 1}},
+		})
+		start = end
+	}
+	rs[2].Outputs, rs[3].Outputs, rs[5].Outputs = []record.File{nb}, []record.File{page}, []record.File{cov, junit}
+	rs[5].Notes = []string{"poetry is not there: uv is used"}
+	rs[6].Inputs, rs[6].Outputs = []record.File{nb, page, cov, junit}, []record.File{file("manifest.json", "e", 700), file("papermill.log", "f", 0)}
+	return rs
+}
+
+func ends(r *record.Record, s record.Status, f *record.Failure, child record.Child) {
+	r.Status, r.Failure, r.ExitCode, r.Children = s, f, number(record.ExitCode(f)), []record.Child{child}
+}
+
+func skips(rs ...*record.Record) {
+	for _, r := range rs {
+		ends(r, record.StatusSkipped, record.Failf(record.NotRun, "step 3 (papermill) of run demo has failed"), record.Child{})
+		r.Children, r.Outputs, r.Inputs, r.Notes = nil, []record.File{}, nil, nil
+	}
+	rs[0].Facts = &record.NbconvertFacts{}
+}
+
+func notebookFailed() []*record.Record {
+	rs := passed()
+	f := rs[2].Facts.(*record.PapermillFacts)
+	f.Cells, f.Notebooks[0].Cells = record.Cells{Total: 13, Run: 2, Failed: 1, Skipped: 10}, record.Cells{Total: 13, Run: 2, Failed: 1, Skipped: 10}
+	f.Error = &record.CellError{Name: "ValueError", Value: "matrix is empty\n  after filtering", Cell: 3, Source: "adata = adata[adata.obs.n_genes > 1e9]\nsc.pp.pca(adata)"}
+	f.Notebooks[0].Error, f.Notebooks[0].Kind = f.Error, record.NotebookFailed
+	ends(rs[2], record.StatusFailed, record.Failf(record.NotebookFailed, "01_scRNA_analysis_preprocessing.ipynb: cell 3 raised ValueError: matrix is empty"), record.Child{Argv: []string{"python", "-m", "papermill", "in.ipynb", "out.ipynb"}, ExitCode: 1, Seconds: 12.5})
+	skips(rs[5])
+	rs[5].Facts = &record.PytestFacts{}
+	ends(rs[6], record.StatusFailed, record.Failf(record.ArtifactMissing, "missing artifacts: coverage_lite.xml: step 6 (pytest) has status skipped"), record.Child{})
+	rs[6].Children, rs[6].Inputs = nil, rs[6].Inputs[:2]
+	rs[6].Facts = &record.CollectFacts{Count: 2, Bytes: 3_580_245, Published: true, Missing: []string{"coverage_lite.xml: step 6 (pytest) has status skipped"}}
+	return rs
+}
+
+func testsFailed() []*record.Record {
+	rs := passed()
+	f := rs[5].Facts.(*record.PytestFacts)
+	f.Passed, f.Failures, f.Errors, f.Coverage = 5, 1, 1, nil
+	f.Failed = []record.Testcase{
+		{Name: "test_umap[lite]", Classname: "tests.test_page", Outcome: "failure", Seconds: 0.25, Message: "AssertionError: no UMAP in the page\nassert 'UMAP' in html\n"},
+		{Name: "test_page", Outcome: "error", Seconds: 61, Message: "fixture teardown: OSError"},
+	}
+	ends(rs[5], record.StatusFailed, record.Failf(record.TestsFailed, "2 of 9 tests failed: test_umap[lite], test_page"), record.Child{Argv: []string{"python", "-m", "pytest"}, ExitCode: 1, Seconds: 4.5})
+	return rs
+}
+
+func interrupted() []*record.Record {
+	rs := passed()[:3]
+	rs[2].Facts, rs[2].Ended, rs[2].Children = &record.PapermillFacts{}, nil, nil
+	rs[2].Status, rs[2].Failure, rs[2].ExitCode = record.StatusInterrupted, record.Failf(record.Killed, "papermill was killed before it could write its result"), number(137)
+	rs[0].Facts.(*record.SetupFacts).GPUFacts = record.GPUFacts{GPUError: "no NVIDIA driver library in this container"}
+	return rs
+}
+
+func stopped() []*record.Record {
+	rs := notebookFailed()
+	ends(rs[2], record.StatusInterrupted, record.BySignal(syscall.SIGTERM), record.Child{Argv: []string{"python"}, ExitCode: -1, Signal: "terminated", Seconds: 3})
+	rs[2].Facts.(*record.PapermillFacts).Error = nil
+	rs[6].Facts = &record.CollectFacts{
+		Missing: []string{"coverage_lite.xml: step 6 (pytest) has status skipped"}, Invalid: []string{"output_analysis_lite.ipynb: not a notebook: unexpected EOF"},
+		Leaked: []string{"env.txt"}, Refused: []string{"artifacts/link"}, LeftOut: []string{"core.123"},
+	}
+	return rs
+}
+
+func report(rs []*record.Record, unreadable ...artifacts.Unreadable) *Report {
+	v := artifacts.Verdict{Records: rs, Unreadable: unreadable}
+	v.Word, v.First, v.Failure = record.Judge(rs)
+	if len(unreadable) > 0 && v.Word != record.RunFailed {
+		v.Word, v.First, v.Failure = record.RunFailed, nil, record.AsFailure(unreadable[0].Err)
+	}
+	return &Report{Run: "demo", Variant: artifacts.Lite, Runner: "1.0.0", Verdict: v}
+}
+
+func TestGoldens(t *testing.T) {
+	original := report(passed())
+	original.Variant = artifacts.Original
+	_, corrupt := record.Decode(strings.NewReader(`{"schema":1`))
+	for name, r := range map[string]*Report{
+		"passed":          report(passed()),
+		"passed-original": original,
+		"notebook-failed": report(notebookFailed()),
+		"tests-failed":    report(testsFailed()),
+		"incomplete":      report(passed()[:5]),
+		"interrupted":     report(interrupted()),
+		"stopped":         report(stopped()),
+		"unreadable":      report(passed()[1:], artifacts.Unreadable{ID: record.Setup, Err: record.Failf(record.BadInput, "record 1-setup.json: %w", corrupt)}),
+		"nothing":         report(nil),
+		"hostile":         report(hostile(strings.Join(nasty, ""))),
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := string(r.Markdown(Limit))
+			path := filepath.Join("testdata", name+".md")
+			if *update {
+				require.NoError(t, os.MkdirAll("testdata", 0o755))
+				require.NoError(t, os.WriteFile(path, []byte(got), 0o644))
+			}
+			want, err := os.ReadFile(path)
+			require.NoError(t, err)
+			assert.Equal(t, string(want), got)
+			assert.Equal(t, got, string(r.Markdown(Limit)), "the same records give the same bytes")
+		})
+	}
+}
+
+// TestCompletedLineOnlyWhenPassed tries every status of every step, and no record.
+func TestCompletedLineOnlyWhenPassed(t *testing.T) {
+	for i := range 7 {
+		for _, s := range []record.Status{record.StatusSucceeded, record.StatusFailed, record.StatusSkipped, record.StatusInterrupted, record.StatusTimedOut, record.StatusRunning, ""} {
+			for _, v := range []artifacts.Variant{artifacts.Lite, artifacts.Original} {
+				rs := passed()
+				switch s {
+				case record.StatusSucceeded:
+				case "":
+					rs = append(rs[:i], rs[i+1:]...)
+				case record.StatusRunning:
+					rs[i].Status, rs[i].ExitCode, rs[i].Ended = s, nil, nil
+				default:
+					ends(rs[i], s, record.Failf(record.NotRun, "%s", record.CompletedMessage), record.Child{})
+				}
+				r := report(rs)
+				r.Variant = v
+				text := string(r.Markdown(Limit))
+				assert.Equal(t, s == record.StatusSucceeded, strings.Contains(text, record.CompletedMessage), "step %d %s", i+1, s)
+				assert.Equal(t, s == record.StatusSucceeded, strings.HasPrefix(text, "# ✅ PASSED"))
+				assert.Equal(t, v == artifacts.Lite, strings.Contains(strings.SplitN(text, "\n", 2)[0], "LITE"))
+			}
+		}
+	}
+	text := string(report(passed(), artifacts.Unreadable{ID: record.Pytest, Err: errors.New("boom")}).Markdown(Limit))
+	assert.NotContains(t, text, record.CompletedMessage)
+	assert.True(t, strings.HasPrefix(text, "# ❌ FAILED (LITE)"))
+}
+
+func TestLongListsAreCutAndTheVerdictIsNot(t *testing.T) {
+	rs := testsFailed()
+	f := rs[5].Facts.(*record.PytestFacts)
+	for i := range 3000 {
+		f.Failed = append(f.Failed, record.Testcase{Name: fmt.Sprintf("test_%d", i), Outcome: "failure", Message: strings.Repeat("long 😀", 1000)})
+		rs[6].Inputs = append(rs[6].Inputs, record.File{Path: fmt.Sprintf("artifacts/%d-%s", i, strings.Repeat("|", 250)), SHA256: strings.Repeat("a", 64)})
+		rs[5].Notes = append(rs[5].Notes, strings.Repeat("<|>", 200))
+	}
+	rs[5].Failure.Message = strings.Repeat("x\n", 1<<20)
+	for _, limit := range []int{Limit, MinLimit} {
+		text := string(report(rs).Markdown(limit))
+		assert.LessOrEqual(t, len(text), limit)
+		assert.True(t, strings.HasPrefix(text, "# ❌ FAILED (LITE): step 6 (pytest), `tests-failed`\n"))
+		assert.Regexp(t, `\n\d+ tests more not shown`, text)
+		assert.Regexp(t, `\n\d+ files more not shown`, text)
+		assert.Contains(t, text, "characters are left out …]")
+		assert.Contains(t, text, "| 8 | summary |")
+	}
+}
+
+func TestRedact(t *testing.T) {
+	rs := hostile("ghp_secret_token")
+	r := report(rs)
+	r.Redact = strings.NewReplacer("ghp_secret_token", "***").Replace
+	text := string(r.Markdown(Limit))
+	assert.NotContains(t, text, "ghp")
+	assert.Contains(t, text, "`***`")
+}
+
+func TestSeconds(t *testing.T) {
+	for s, want := range map[float64]string{
+		0: "0.0 s", 0.04: "0.0 s", 0.05: "0.1 s", 59.94: "59.9 s", 59.96: "1 m 00 s", 61: "1 m 01 s", 3599.4: "59 m 59 s", 3599.6: "1 h 00 m", 7380: "2 h 03 m", -1: "–",
+	} {
+		assert.Equal(t, want, seconds(s), s)
+	}
+}
+
+func TestSize(t *testing.T) {
+	for n, want := range map[uint64]string{
+		0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1 << 20: "1.0 MiB", 1<<20 - 1: "1.0 MiB", 1536: "1.5 KiB", 80 << 30: "80.0 GiB", 3 << 40: "3.0 TiB", 5 << 50: "5120.0 TiB",
+	} {
+		assert.Equal(t, want, size(n), n)
+	}
+}
