@@ -49,6 +49,8 @@ type Venv struct {
 	Versions map[string]string
 	// Lacking maps a plugin that could not be had to the reason.
 	Lacking map[string]string
+	// Notes are what a reader should know of how it was built.
+	Notes []string
 
 	lock *lock
 }

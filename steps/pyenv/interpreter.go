@@ -15,10 +15,10 @@ import (
 	"github.com/step-runner/step-runner/steps/child"
 )
 
-//go:embed inspect.py
+//go:embed interpreter.py
 var inspectPy []byte
 
-// interpreter is what inspect.py says of a Python.
+// interpreter is what interpreter.py says of a Python.
 type interpreter struct {
 	Executable string `json:"executable"`
 	// Base is the real path of the interpreter below every virtual environment.
@@ -42,7 +42,7 @@ type editable struct {
 // inspect runs python and asks it what it is. Isolated mode keeps PYTHONPATH and
 // the user's own packages out of the answer.
 func (b *Builder) inspect(ctx context.Context, python string) (interpreter, error) {
-	script, err := b.script("inspect.py", inspectPy)
+	script, err := b.script("interpreter.py", inspectPy)
 	if err != nil {
 		return interpreter{}, err
 	}

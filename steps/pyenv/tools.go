@@ -51,15 +51,15 @@ func (b *Builder) Tools(ctx context.Context, name string, t Tools) (*Venv, error
 		parts["system packages"] = digest([]byte(freeze(in.Packages)))
 		parts["system python"] = in.Executable
 	}
-	return b.ensure(ctx, recipe{name: name, installer: inst.name, parts: parts, build: func(ctx context.Context, dir string) (map[string]string, error) {
+	return b.ensure(ctx, recipe{name: name, installer: inst.name, parts: parts, build: func(ctx context.Context, dir string) (o outcome, err error) {
 		if err := b.create(ctx, inst, in, dir, t.SystemSitePackages); err != nil {
-			return nil, err
+			return o, err
 		}
 		args, err := toolsArgs(dir, in, inst, t)
 		if err != nil {
-			return nil, err
+			return o, err
 		}
-		return nil, b.install(ctx, inst, in, dir, b.Workspace.Dir, args...)
+		return o, b.install(ctx, inst, in, dir, b.Workspace.Dir, args...)
 	}})
 }
 

@@ -26,11 +26,18 @@ type recipe struct {
 	installer string
 	// parts are hashed: what each is, and its value or digest.
 	parts map[string]string
-	// build fills the directory; the environment is created by it too.
-	build func(ctx context.Context, dir string) (lacking map[string]string, err error)
-	// mend tries once more what was lacking in a cached environment; nil when
-	// there is nothing to try.
-	mend func(ctx context.Context, dir string, lacking map[string]string) map[string]string
+	// build makes the environment in dir.
+	build func(ctx context.Context, dir string) (outcome, error)
+	// mend tries once more to add what a cached environment lacks; nil when
+	// nothing can be lacking.
+	mend func(ctx context.Context, dir string) (lacking map[string]string, err error)
+}
+
+// outcome is what there is to say of an environment beside what is in it.
+type outcome struct {
+	// Lacking maps a plugin that could not be had to the reason.
+	Lacking map[string]string `json:"lacking,omitempty"`
+	Notes   []string          `json:"notes,omitempty"`
 }
 
 func (r recipe) key() string {
@@ -47,7 +54,7 @@ type marker struct {
 	Installer string            `json:"installer"`
 	Version   string            `json:"version"`
 	Packages  map[string]string `json:"packages"`
-	Lacking   map[string]string `json:"lacking,omitempty"`
+	outcome
 	// Parts is for people who ask why an environment was built anew.
 	Parts map[string]string `json:"parts"`
 }
@@ -117,10 +124,7 @@ func (b *Builder) work(ctx context.Context, r recipe, key, dir string) (built bo
 	case v == nil:
 		return true, b.build(ctx, r, key, dir)
 	case r.mend != nil && len(v.Lacking) > 0:
-		if err := os.Remove(filepath.Join(dir, markerName)); err != nil {
-			return false, err
-		}
-		return false, b.complete(ctx, r, key, dir, r.mend(ctx, dir, v.Lacking))
+		return false, b.mend(ctx, r, key, dir, v)
 	}
 	return false, nil
 }
@@ -147,7 +151,7 @@ func (b *Builder) open(ctx context.Context, key, dir string) (*Venv, error) {
 	}
 	return &Venv{
 		Dir: dir, Python: filepath.Join(dir, "bin", "python"), PythonVersion: m.Version, Installer: m.Installer,
-		Versions: m.Packages, Lacking: m.Lacking,
+		Versions: m.Packages, Lacking: m.Lacking, Notes: m.Notes,
 	}, nil
 }
 
@@ -156,9 +160,9 @@ func (b *Builder) build(ctx context.Context, r recipe, key, dir string) error {
 		return err
 	}
 	b.Log.Info("building the environment", "environment", filepath.Base(dir), "installer", r.installer)
-	lacking, err := r.build(ctx, dir)
+	o, err := r.build(ctx, dir)
 	if err == nil {
-		err = b.complete(ctx, r, key, dir, lacking)
+		err = b.complete(ctx, r, key, dir, o)
 	}
 	if err != nil && ctx.Err() == nil {
 		// What is left over holds space. When the run was told to stop there is no
@@ -168,13 +172,25 @@ func (b *Builder) build(ctx context.Context, r recipe, key, dir string) error {
 	return err
 }
 
+// mend adds to a cached environment what it lacks. While it changes it has no marker.
+func (b *Builder) mend(ctx context.Context, r recipe, key, dir string, v *Venv) error {
+	if err := os.Remove(filepath.Join(dir, markerName)); err != nil {
+		return err
+	}
+	lacking, err := r.mend(ctx, dir)
+	if err != nil {
+		return err
+	}
+	return b.complete(ctx, r, key, dir, outcome{lacking, v.Notes})
+}
+
 // complete looks at what was built and writes the marker.
-func (b *Builder) complete(ctx context.Context, r recipe, key, dir string, lacking map[string]string) error {
+func (b *Builder) complete(ctx context.Context, r recipe, key, dir string, o outcome) error {
 	in, err := b.inspect(ctx, filepath.Join(dir, "bin", "python"))
 	if err != nil {
 		return err
 	}
-	m := marker{Key: key, Installer: r.installer, Version: in.Version, Packages: in.Packages, Lacking: lacking, Parts: r.parts}
+	m := marker{Key: key, Installer: r.installer, Version: in.Version, Packages: in.Packages, outcome: o, Parts: r.parts}
 	return artifacts.WriteAtomic(filepath.Join(dir, markerName), 0o664, func(w io.Writer) error {
 		e := json.NewEncoder(w)
 		e.SetIndent("", "  ")
