@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/step-runner/step-runner/artifacts"
@@ -66,11 +67,24 @@ var strippedEnv = regexp.MustCompile(`^(PYTHONHOME|PYTHONPATH|PYTHONSTARTUP|PYTH
 	`UV_(CACHE_DIR|NO_CACHE|PYTHON|SYSTEM_PYTHON|TARGET|PREFIX|PROJECT_ENVIRONMENT|BREAK_SYSTEM_PACKAGES|CONSTRAINT|OVERRIDE|WORKING_DIR|PROJECT)|` +
 	`POETRY_(CACHE_DIR|VIRTUALENVS_.*))$`)
 
+// asUV are pip's settings under uv's names: an image that is set up for pip is
+// set up for uv as well, unless it says otherwise.
+var asUV = map[string]string{
+	"PIP_INDEX_URL": "UV_DEFAULT_INDEX", "PIP_EXTRA_INDEX_URL": "UV_INDEX", "PIP_NO_INDEX": "UV_NO_INDEX", "PIP_FIND_LINKS": "UV_FIND_LINKS",
+	"PIP_CERT": "SSL_CERT_FILE", "PIP_PROXY": "ALL_PROXY",
+}
+
 // env is the environment of an installer that works on the virtual environment
 // venv, "" for none. Download caches lie in the workspace.
 func (b *Builder) env(venv string) []string {
 	var env []string
 	path := ""
+	for _, kv := range b.Environ {
+		name, value, _ := strings.Cut(kv, "=")
+		if uv, ok := asUV[name]; ok && value != "" {
+			env = append(env, uv+"="+value) // The variable itself, if it is set, comes later and counts.
+		}
+	}
 	for _, kv := range b.Environ {
 		name, value, _ := strings.Cut(kv, "=")
 		switch {
@@ -109,19 +123,30 @@ func (b *Builder) run(ctx context.Context, dir, venv string, argv ...string) err
 	return record.Failf(b.Kind, "%s %s: %s", command(argv), ended(res), words.Reason())
 }
 
-// command is the short name of what argv runs, for messages.
+// command is the short name of what argv runs, for messages: "uv pip install".
 func command(argv []string) string {
-	name := filepath.Base(argv[0])
-	words := argv[1:]
-	if len(words) > 1 && words[0] == "-m" {
-		name, words = words[1], words[2:]
+	name, words := filepath.Base(argv[0]), argv[1:]
+	if i := slices.Index(words, "-m"); i >= 0 && i+1 < len(words) {
+		name, words = words[i+1], words[i+2:]
 	}
 	for _, w := range words {
 		if !strings.HasPrefix(w, "-") {
-			return name + " " + w
+			name += " " + w
+			if w != "pip" {
+				break
+			}
 		}
 	}
 	return name
+}
+
+// failf says what failed and why; a cause that no other installer could mend
+// keeps its class.
+func failf(kind record.Kind, cause error, format string, args ...any) error {
+	if final(cause) {
+		return cause
+	}
+	return record.Failf(kind, "%s: %w", fmt.Sprintf(format, args...), cause)
 }
 
 func ended(res child.Result) string {

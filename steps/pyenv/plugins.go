@@ -6,8 +6,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"github.com/step-runner/step-runner/artifacts/record"
 )
 
 // runner is what must be there to run the tests.
@@ -26,6 +24,9 @@ func (b *Builder) addPlugins(ctx context.Context, inst installer, in interpreter
 		return nil, err
 	}
 	lacking = map[string]string{}
+	if len(missing) == 1 && missing[0] != runner && !final(err) {
+		return map[string]string{missing[0]: err.Error()}, nil
+	}
 	for _, name := range missing {
 		// pytest itself may be pulled in by a plugin; what is there now stays too.
 		if _, held, err = b.missing(ctx, dir, nil); err == nil {
@@ -34,11 +35,8 @@ func (b *Builder) addPlugins(ctx context.Context, inst installer, in interpreter
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		if err != nil && final(err) {
-			return nil, err
-		}
 		if err != nil && name == runner {
-			return nil, record.Failf(b.Kind, "pytest is not among the project's dependencies and could not be installed: %w", err)
+			return nil, failf(b.Kind, err, "pytest is not among the project's dependencies and could not be installed")
 		}
 		if err != nil {
 			lacking[name] = err.Error()

@@ -2,7 +2,6 @@ package pyenv
 
 import (
 	"context"
-	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -30,7 +29,7 @@ func (b *Builder) findPoetry(ctx context.Context, p *Project, in interpreter) (p
 	tried = append(tried, "poetry: "+err.Error())
 	v, err := b.Tools(ctx, "poetry", Tools{Python: in.Executable, Requirements: []string{"poetry==" + ownPoetry}})
 	if err != nil {
-		return poetry, append(tried, fmt.Sprintf("poetry %s of its own: %v", ownPoetry, err)), err
+		return poetry, tried, failf(b.Kind, err, "Poetry %s could not be installed", ownPoetry)
 	}
 	// It is used only while the tests' environment is built; nobody replaces what works.
 	v.Close()

@@ -37,7 +37,9 @@ func (t *Tail) String() string {
 var (
 	ansi = regexp.MustCompile("\x1b\\[[0-9;?]*[ -/]*[@-~]")
 	// errorLine is how pip, uv, Poetry, pytest and Python begin the line that counts.
-	errorLine = regexp.MustCompile(`^\s*(ERROR|Error|error|fatal|E  |× |[A-Za-z_.]*(Error|Exception)):?\s`)
+	errorLine = regexp.MustCompile(`^(ERROR|Error|error|fatal|E\s{2,}|Unable to|Could not|Cannot|Because|[A-Za-z_.]+(Error|Exception))\b`)
+	// decoration is what they draw before it.
+	decoration = regexp.MustCompile(`^[\s|│├╰─▶×·•]+`)
 )
 
 // Reason is the line of the output that most likely says what went wrong: the
@@ -45,13 +47,15 @@ var (
 func (t *Tail) Reason() string {
 	last, reason := "it printed nothing", ""
 	for _, line := range strings.Split(t.String(), "\n") {
-		line = strings.TrimSpace(line)
+		line = strings.TrimSpace(decoration.ReplaceAllString(line, ""))
 		if line == "" {
 			continue
 		}
 		last = line
-		if errorLine.MatchString(line + " ") {
+		if errorLine.MatchString(line) {
 			reason = line
+		} else if cause, ok := strings.CutPrefix(line, "cause: "); ok && reason != "" {
+			reason += ": " + cause // uv tells one error in several lines.
 		}
 	}
 	if reason == "" {

@@ -44,9 +44,7 @@ func (b *Builder) Tests(ctx context.Context, t Tests) (v *Venv, fallbacks []stri
 		if ctx.Err() != nil || final(err) || name == t.ladder()[len(t.ladder())-1] {
 			return nil, fallbacks, err
 		}
-		if len(tried) == 0 {
-			fallbacks = append(fallbacks, name+": "+err.Error())
-		}
+		fallbacks = append(fallbacks, name+": "+err.Error())
 		b.Log.Warn("falling back to another installer", "installer", name, "error", err)
 	}
 	return nil, fallbacks, nil
