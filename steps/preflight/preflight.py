@@ -51,9 +51,12 @@ def package(name, module):
 def program(name):
     beside = os.path.dirname(sys.executable)
     path = shutil.which(name) or shutil.which(name, path=beside)
-    if path is None:
+    if path is None or os.path.dirname(path) == beside:
         version = version_of(name)
-        return {"version": version} if version else {"missing": True, "error": "is not there"}
+        if version:
+            return {"version": version}
+    if path is None:
+        return {"missing": True, "error": "is not there"}
     try:
         done = subprocess.run([path, "--version"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, timeout=60)
