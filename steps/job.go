@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/user"
 	"path/filepath"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/step-runner/step-runner/artifacts"
@@ -266,16 +268,26 @@ func (j *Job) ChildEnv(extra ...string) []string {
 }
 
 // homeEnv gives children a writable HOME inside the run when the one they would
-// inherit is not: containers run as any UID, often without an entry in passwd.
+// inherit is not, and a name to a user without an entry in passwd: containers run
+// as any UID, and PyTorch and getpass fail where a user has no name.
 func (j *Job) homeEnv() []string {
+	var env []string
+	if !named(os.Getuid()) && j.Getenv("USER") == "" && j.Getenv("LOGNAME") == "" {
+		env = append(env, "USER=step-runner", "LOGNAME=step-runner")
+	}
 	if j.Env.Run == nil || writableDir(j.Getenv("HOME")) {
-		return nil
+		return env
 	}
 	home := j.Env.Run.Path("work", "home")
 	if err := os.MkdirAll(home, 0o775); err != nil {
-		return nil
+		return env
 	}
-	return []string{"HOME=" + home, "USER=step-runner", "LOGNAME=step-runner"}
+	return append(env, "HOME="+home)
+}
+
+func named(uid int) bool {
+	_, err := user.LookupId(strconv.Itoa(uid))
+	return err == nil
 }
 
 func writableDir(dir string) bool {

@@ -6,9 +6,7 @@ import (
 	"context"
 	"errors"
 	"os"
-	"os/user"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -87,8 +85,8 @@ func (s *Setup) Run(ctx context.Context, j *Job) error {
 
 // noteUser notes what programs may stumble over when the container runs as any UID.
 func (s *Setup) noteUser(j *Job) {
-	if _, err := user.LookupId(strconv.Itoa(s.facts.UID)); err != nil && j.Getenv("USER") == "" {
-		j.Log.Info("the user has no name in this container", "uid", s.facts.UID)
+	if !named(s.facts.UID) {
+		j.Log.Info("the user has no name in this container; programs are told one", "uid", s.facts.UID)
 	}
 	if home := j.Getenv("HOME"); !writableDir(home) {
 		j.Note("HOME (%q) cannot be written by uid %d; programs get one inside the run", home, s.facts.UID)
@@ -218,7 +216,7 @@ func (s *Setup) install(ctx context.Context, j *Job, python string) (string, err
 // run in another image; what it found counts only where it is there too.
 func (j *Job) Python() (string, error) {
 	if found := j.setupPython(); found != "" {
-		if unix.Access(found, unix.X_OK) == nil {
+		if isProgram(found) {
 			return found, nil
 		}
 		j.Note("%s, which setup found, is not in this container; python3 of PATH is used", found)
@@ -237,17 +235,25 @@ func (j *Job) setupPython() string {
 	return rec.Facts.(*record.SetupFacts).Python
 }
 
-// lookPath finds the program called name in path, a list like $PATH. It leaves
-// out relative directories: a repository must not bring its own python3.
+// lookPath finds the program called name in path, a list like $PATH; an absolute
+// name is looked at alone. It leaves out relative directories: a repository must
+// not bring its own python3.
 func lookPath(path, name string) (string, error) {
 	if filepath.IsAbs(name) {
-		path, name = filepath.Split(name)
+		if isProgram(name) {
+			return name, nil
+		}
+		return "", record.Failf(record.MissingTool, "%s: there is no such program", name)
 	}
 	for _, dir := range filepath.SplitList(path) {
-		file := filepath.Join(dir, name)
-		if fi, err := os.Stat(file); err == nil && fi.Mode().IsRegular() && filepath.IsAbs(dir) && unix.Access(file, unix.X_OK) == nil {
+		if file := filepath.Join(dir, name); filepath.IsAbs(dir) && isProgram(file) {
 			return file, nil
 		}
 	}
 	return "", record.Failf(record.MissingTool, "%s: not found in PATH (%s)", name, path)
+}
+
+func isProgram(file string) bool {
+	fi, err := os.Stat(file)
+	return err == nil && fi.Mode().IsRegular() && unix.Access(file, unix.X_OK) == nil
 }

@@ -194,8 +194,10 @@ func TestSetupReportsAllThatIsWrong(t *testing.T) {
 func TestSetupHomeIsNotWritable(t *testing.T) {
 	e := NewTestEnv(t)
 	e.Environ = append(e.Environ, "HOME=/proc")
-	rec, _ := setupRun(t, e, &Setup{})
-	assert.True(t, noted(rec, `HOME ("/proc") cannot be written`), rec.Notes)
+	j := &Job{Env: e.Env, Rec: &record.Record{}}
+	(&Setup{}).noteUser(j)
+	assert.True(t, noted(j.Rec, `HOME ("/proc") cannot be written`), j.Rec.Notes)
+	assert.Contains(t, j.ChildEnv(), "HOME="+e.Run.Path("work", "home"))
 }
 
 // wheels is a directory with wheels of the required tools, which contain no more

@@ -12,7 +12,20 @@ import (
 )
 
 func main() {
+	shareWithGroup()
 	os.Exit(run(withSignals(context.Background()), os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+}
+
+// shareWithGroup lets the group write what we and our children make: the steps of
+// one run may be containers of different users, who have only the volume's group
+// (fsGroup, or OpenShift's group 0) in common. A mask that keeps the group from
+// reading is left as it is.
+func shareWithGroup() {
+	mask := syscall.Umask(0)
+	if mask&0o040 == 0 {
+		mask &^= 0o020
+	}
+	syscall.Umask(mask)
 }
 
 // withSignals returns a context that the first TERM, INT, HUP or QUIT ends; its

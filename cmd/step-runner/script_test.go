@@ -36,8 +36,14 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Condition: func(cond string) (bool, error) {
-			// mounts: a file system can be mounted where only the command sees it.
-			return cond == "mounts" && exec.Command("unshare", "-rm", "true").Run() == nil, nil
+			switch cond {
+			case "mounts": // A file system can be mounted where only the command sees it.
+				return exec.Command("unshare", "-rm", "true").Run() == nil, nil
+			case "gpu":
+				_, err := os.Stat("/dev/nvidiactl")
+				return err == nil, nil
+			}
+			return false, nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"code":   expectCode,
