@@ -105,7 +105,7 @@ func compiled(t *testing.T) *validator.Schema {
 func TestSchemaAcceptsRealRecords(t *testing.T) {
 	schema := compiled(t)
 	ws := t.TempDir()
-	code := run(t.Context(), []string{"run", "--workspace", ws, "--run", "r"}, []string{"PATH=/nonexistent"}, &bytes.Buffer{}, &bytes.Buffer{})
+	code := run(t.Context(), []string{"run", "--workspace", ws, "--run", "r", "--gpu", "off"}, []string{"PATH=/nonexistent"}, &bytes.Buffer{}, &bytes.Buffer{})
 	require.NotZero(t, code)
 	files, err := filepath.Glob(filepath.Join(ws, "runs", "r", "records", "*.json"))
 	require.NoError(t, err)
