@@ -25,7 +25,7 @@ func askNVML(lib nvml.Interface) (a answer) {
 		a.Failure = nvmlFailure("NVML cannot be initialised", ret)
 		return a
 	}
-	defer lib.Shutdown()
+	defer func() { _ = lib.Shutdown() }()
 	q := &query{has: lib.Extensions().LookupSymbol}
 	a.Facts.Driver = value(ask(q, "nvmlSystemGetDriverVersion", lib.SystemGetDriverVersion))
 	a.Facts.CUDA = cudaVersion(value(ask(q, "nvmlSystemGetCudaDriverVersion", lib.SystemGetCudaDriverVersion)))

@@ -141,13 +141,13 @@ func TestNVMLDeviceThatIsLost(t *testing.T) {
 	assert.Len(t, visible, 1)
 
 	s.Devices = s.Devices[1:]
-	requireKind(t, record.GPUBroken, askNVML(s).Failure)
+	_ = requireKind(t, record.GPUBroken, askNVML(s).Failure)
 	s.DeviceGetHandleByIndexFunc = func(int) (nvml.Device, nvml.Return) { return nil, nvml.ERROR_NO_PERMISSION }
-	requireKind(t, record.GPUPermission, askNVML(s).Failure)
+	_ = requireKind(t, record.GPUPermission, askNVML(s).Failure)
 	s.Devices = nil
-	requireKind(t, record.NoGPU, askNVML(s).Failure)
+	_ = requireKind(t, record.NoGPU, askNVML(s).Failure)
 	s.DeviceGetCountFunc = func() (int, nvml.Return) { return 0, nvml.ERROR_IRQ_ISSUE }
-	requireKind(t, record.GPUBroken, askNVML(s).Failure)
+	_ = requireKind(t, record.GPUBroken, askNVML(s).Failure)
 }
 
 // migGPU is an A100 in MIG mode whose memory only its instances know.

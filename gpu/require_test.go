@@ -88,7 +88,7 @@ func TestTooOld(t *testing.T) {
 		assert.NoError(t, tooOld(f, image), image)
 	}
 	assert.NoError(t, tooOld(record.GPUFacts{}, "13.0"), "unknown is not too old")
-	requireKind(t, record.GPUInsufficient, tooOld(f, "13.0.1"))
+	_ = requireKind(t, record.GPUInsufficient, tooOld(f, "13.0.1"))
 }
 
 func TestLess(t *testing.T) {

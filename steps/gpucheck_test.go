@@ -2,6 +2,8 @@ package steps
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -110,4 +112,23 @@ func TestGPUCheckToldToStop(t *testing.T) {
 	e.GPU = fakeProber{err: stop}
 	_, err := Execute(ctx, e.Env, &Setup{GPUNeeds: GPUNeeds{GPU: GPUOptional}})
 	assert.Equal(t, record.TimedOut, record.AsFailure(err).Kind)
+}
+
+// What setup saw says nothing of the container that runs the notebook.
+func TestPapermillChecksItsOwnGPU(t *testing.T) {
+	notebook := filepath.Join(t.TempDir(), "a.ipynb")
+	require.NoError(t, os.WriteFile(notebook, []byte(`{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}`), 0o644))
+	e := NewTestEnv(t)
+	e.GPU = fakeProber{err: record.Failf(record.GPUPermission, "not in this container")}
+	rec, err := Execute(context.Background(), e.Env, &Papermill{Notebooks: Notebooks{Paths: []string{notebook}}, GPUNeeds: GPUNeeds{GPU: GPURequired}})
+	assert.Equal(t, record.GPUPermission, record.AsFailure(err).Kind)
+	assert.Empty(t, rec.Children)
+
+	e = NewTestEnv(t)
+	e.GPU = h100(1 << 30)
+	rec, err = Execute(context.Background(), e.Env, &Papermill{Notebooks: Notebooks{Paths: []string{notebook}}, GPUNeeds: GPUNeeds{GPU: GPUOptional}})
+	assert.Equal(t, record.NotebookInvalid, record.AsFailure(err).Kind, "it has gone on, and found no cell")
+	facts := rec.Facts.(*record.PapermillFacts).GPU
+	assert.Equal(t, "GPU-1234", facts.GPUs[0].UUID)
+	assert.Contains(t, facts.GPUError, "1 GiB free")
 }

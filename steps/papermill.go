@@ -13,6 +13,7 @@ import (
 // Papermill runs notebooks and says truly how they ended.
 type Papermill struct {
 	Notebooks        `embed:""`
+	GPUNeeds         `embed:""`
 	PapermillOptions `embed:""`
 
 	facts record.PapermillFacts
@@ -65,7 +66,8 @@ STEP_RUNNER_VARIANT (lite or original), and no variable that holds a token.
 Exit status: 0 when every notebook succeeded, else that of the first one that
 did not: 40 missing, 41 invalid, 42 a cell raised an error, 43 ended itself early,
 44 the kernel died, 45 out of memory, 46 missing module, 47 interrupted, 48 cells
-unrun, 49 a patch or parameter does not fit, 124 a time limit, 128+n signal n.`
+unrun, 49 a patch or parameter does not fit, 20 to 24 the GPU (see gpu-check),
+124 a time limit, 128+n signal n.`
 }
 
 // Run runs the notebooks in order.
@@ -79,6 +81,10 @@ func (s *Papermill) Run(ctx context.Context, j *Job) error {
 	}
 	set, err := s.papermillSettings(j, files)
 	if err != nil {
+		return err
+	}
+	s.facts.GPU = &record.GPUFacts{}
+	if err := s.GPUNeeds.check(ctx, j, s.facts.GPU); err != nil {
 		return err
 	}
 	m := &mill{Job: j, opts: &s.PapermillOptions, set: set, started: j.Now()}

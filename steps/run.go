@@ -89,7 +89,7 @@ func (s *Run) workflow() []Step {
 	return []Step{
 		&Setup{GPUNeeds: s.GPUNeeds, SetupOptions: s.Setup},
 		&Clone{CloneOptions: s.Clone},
-		&Papermill{Notebooks: s.Notebooks, PapermillOptions: s.Papermill},
+		&Papermill{Notebooks: s.Notebooks, GPUNeeds: s.GPUNeeds, PapermillOptions: s.Papermill},
 		&Nbconvert{Notebooks: s.Notebooks, NbconvertOptions: s.Nbconvert},
 		&Clone{CloneOptions: s.CloneTests, Tests: true},
 		&s.Pytest,

@@ -192,6 +192,8 @@ type PapermillFacts struct {
 	Slowest   []Cell     `json:"slowest,omitempty"`
 	Error     *CellError `json:"error,omitempty"`
 	Notebooks []Notebook `json:"notebooks"`
+	// GPU is what this container has: setup may have run in another one.
+	GPU *GPUFacts `json:"gpu,omitempty"`
 }
 
 // NbconvertFacts says which page came from which notebook.
