@@ -82,10 +82,21 @@ func (p *Publication) Remove(name string) error { return p.root.Remove(name) }
 // lay there is removed when step-runner had published all of it; else it is kept
 // under another name.
 func (p *Publication) Commit(now time.Time) error {
-	target := p.w.Path("artifacts")
+	err := p.replace(p.w.Path("artifacts"), now)
+	if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EXDEV) {
+		return fmt.Errorf("%w: it is a mount point of its own and cannot be replaced in one step; mount the workspace instead", err)
+	}
+	return err
+}
+
+func (p *Publication) replace(target string, now time.Time) error {
 	switch lies(target) {
 	case nothing:
-		return os.Rename(p.dir, target)
+		// os.Rename refuses a directory in the place, even an empty one.
+		if err := unix.Rename(p.dir, target); err != nil {
+			return &os.LinkError{Op: "rename", Old: p.dir, New: target, Err: err}
+		}
+		return nil
 	case ours:
 		err := exchange(p.dir, target)
 		if err == nil {

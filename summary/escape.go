@@ -21,19 +21,25 @@ var (
 	completed = regexp.MustCompile(`(?i)(entire\s+8-step\s+workflow)\s+(completed)`)
 	ticks     = regexp.MustCompile("`+")
 	space     = regexp.MustCompile(`\s+`)
+	lineEnds  = strings.NewReplacer("\r\n", "\n", "\r", "\n", "\u2028", "\n", "\u2029", "\n", "\u0085", "\n")
 	// plain is what a code span holds as it is, also in a table.
 	plain = regexp.MustCompile(`^[^|\\&]*$`)
 )
 
-// clean is text without secrets, without what steers a terminal or the direction
-// of writing, with \n as the only line end.
-func (r *Report) clean(text string) string {
-	if r.Redact != nil {
-		text = r.Redact(text)
+// hide takes the secrets out, before anything else can break one in two.
+func (r *Report) hide(text string) string {
+	if r.Redact == nil {
+		return text
 	}
+	return r.Redact(text)
+}
+
+// clean is text without what steers a terminal or the direction of writing, with
+// \n as the only line end.
+func clean(text string) string {
 	text = strings.ToValidUTF8(text, "\ufffd")
 	text = ansi.ReplaceAllString(text, "")
-	text = strings.NewReplacer("\r\n", "\n", "\r", "\n", "\u2028", "\n", "\u2029", "\n", "\u0085", "\n").Replace(text)
+	text = lineEnds.Replace(text)
 	text = strings.Map(func(c rune) rune {
 		if c != '\n' && c != '\t' && (unicode.IsControl(c) || unicode.Is(unicode.Bidi_Control, c)) {
 			return '\ufffd'
@@ -45,7 +51,12 @@ func (r *Report) clean(text string) string {
 
 // line is text on one line of at most n characters.
 func (r *Report) line(text string, n int) string {
-	text = strings.TrimSpace(space.ReplaceAllString(r.clean(text), " "))
+	text = r.hide(text)
+	if len(text) > 16*n {
+		// A text can be megabytes; this much makes a line also when most of it is space.
+		text = text[:16*n] + "…"
+	}
+	text = strings.TrimSpace(space.ReplaceAllString(clean(text), " "))
 	if runes := []rune(text); len(runes) > n {
 		text = string(runes[:n-1]) + "…"
 	}
@@ -97,10 +108,14 @@ func entities(text string) string {
 // block is text as a code block of about n characters at most: of a longer text
 // its beginning and its end, where tracebacks say what happened.
 func (r *Report) block(language, text string, n int) string {
-	text = strings.Trim(r.clean(text), "\n")
+	const gap = "\n[… the middle is left out …]\n"
+	text = r.hide(text)
+	if len(text) > 32*n {
+		text = text[:16*n] + gap + text[len(text)-16*n:]
+	}
+	text = strings.Trim(clean(text), "\n")
 	if runes := []rune(text); len(runes) > n {
-		left := len(runes) - n
-		text = fmt.Sprintf("%s\n[… %d characters are left out …]\n%s", string(runes[:n/2]), left, string(runes[len(runes)-n+n/2:]))
+		text = string(runes[:n/2]) + gap + string(runes[len(runes)-n+n/2:])
 	}
 	fence := strings.Repeat("`", max(3, longestTicks(text)+1))
 	return fence + language + "\n" + text + "\n" + fence + "\n"

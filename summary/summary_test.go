@@ -209,7 +209,7 @@ func TestLongListsAreCutAndTheVerdictIsNot(t *testing.T) {
 		assert.True(t, strings.HasPrefix(text, "# ❌ FAILED (LITE): step 6 (pytest), `tests-failed`\n"))
 		assert.Regexp(t, `\n\d+ tests more not shown`, text)
 		assert.Regexp(t, `\n\d+ files more not shown`, text)
-		assert.Contains(t, text, "characters are left out …]")
+		assert.Contains(t, text, "[… the middle is left out …]")
 		assert.Contains(t, text, "| 8 | summary |")
 	}
 }
