@@ -98,7 +98,7 @@ func (c *Console) end(rec *record.Record) {
 		return
 	}
 	if c.actions && rec.Status != record.StatusSkipped {
-		c.line("::error title=%s::%s", escapeProperty(title(rec)+": "+string(rec.Failure.Kind)), escapeData(printable(rec.Failure.Message+"\n"+rec.Failure.Hint)))
+		c.line("::error title=%s::%s", escapeProperty(title(rec)+": "+string(rec.Failure.Kind)), escapeData(Printable(rec.Failure.Message+"\n"+rec.Failure.Hint)))
 	}
 	if len(c.open) > 0 {
 		// The failure of a step that runs alone is told when the program ends.
@@ -108,7 +108,7 @@ func (c *Console) end(rec *record.Record) {
 
 func (c *Console) tell(f *record.Failure) {
 	for _, text := range []string{f.Message, "try: " + f.Hint} {
-		for line := range strings.Lines(printable(text)) {
+		for line := range strings.Lines(Printable(text)) {
 			// Indented, it is no workflow command.
 			c.line("  | %s", strings.TrimRight(line, "\n"))
 		}
@@ -120,7 +120,7 @@ func (c *Console) tell(f *record.Failure) {
 func (c *Console) Progress(format string, args ...any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	text := strings.Join(strings.Fields(printable(fmt.Sprintf(format, args...))), " ")
+	text := strings.Join(strings.Fields(Printable(fmt.Sprintf(format, args...))), " ")
 	if r := []rune(text); len(r) > longestProgress {
 		text = string(r[:longestProgress-1]) + "…"
 	}
@@ -208,8 +208,8 @@ func round(d time.Duration) time.Duration {
 	return d.Round(time.Second)
 }
 
-// printable drops what would move the cursor: a message may quote a notebook.
-func printable(s string) string {
+// Printable drops what would move the cursor: a message may quote a notebook.
+func Printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) && r != '\n' && r != '\t' {
 			return -1

@@ -175,8 +175,9 @@ func (p *process) complain(err error) {
 	if f == nil {
 		return
 	}
-	fmt.Fprintf(p.env.Console, "step-runner: %s\n", strings.TrimRight(f.Message, "\n"))
+	// A message may quote a notebook.
+	fmt.Fprintf(p.env.Console, "step-runner: %s\n", strings.TrimRight(steps.Printable(f.Message), "\n"))
 	if f.Hint != "" {
-		fmt.Fprintf(p.env.Console, "step-runner: hint: %s\n", f.Hint)
+		fmt.Fprintf(p.env.Console, "step-runner: hint: %s\n", steps.Printable(f.Hint))
 	}
 }

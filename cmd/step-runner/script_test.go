@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/tidwall/gjson"
@@ -27,6 +28,7 @@ func TestMain(m *testing.M) {
 //	json .path value     stdout of the last command is JSON with this value
 //	setting NAME value source   stdout is that of config --json with this line
 //	record STEP .path value   so is the record of a step, 3-papermill, in run $RUN of $WS
+//	waitfor FILE         waits until the file is there
 //
 // A value of "-" says that there is none; `! json` and `! record` that it differs.
 func TestScripts(t *testing.T) {
@@ -53,6 +55,11 @@ func TestScripts(t *testing.T) {
 			"code":   expectCode,
 			"json":   expectJSON,
 			"record": expectRecord,
+			"waitfor": func(ts *testscript.TestScript, _ bool, args []string) {
+				for _, err := os.Stat(ts.MkAbs(args[0])); err != nil; _, err = os.Stat(ts.MkAbs(args[0])) {
+					time.Sleep(10 * time.Millisecond)
+				}
+			},
 			"setting": func(ts *testscript.TestScript, neg bool, args []string) {
 				if len(args) != 3 {
 					ts.Fatalf("usage: setting NAME value source")
