@@ -133,7 +133,11 @@ that holds one, or one of the variables that ` + "`clone --help`" + ` names.
 				continue
 			}
 			seen[set.String()] = true
-			fmt.Fprintf(&b, "| `%s` | `%s` | %s | %s | %s |\n", set, set.variable, code(strings.Join(set.seeds, " ")), code(set.flag.Default), cell(set.flag.Help))
+			key := code(set.String())
+			if set.flag == p.settings.config {
+				key = "" // A file cannot say which file to read.
+			}
+			fmt.Fprintf(&b, "| %s | `%s` | %s | %s | %s |\n", key, set.variable, code(strings.Join(set.seeds, " ")), code(set.flag.Default), cell(set.flag.Help))
 		}
 	}
 	return b.String()

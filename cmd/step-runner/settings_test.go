@@ -181,6 +181,7 @@ func TestEveryFlagHasOneMeaning(t *testing.T) {
 	}
 	for _, node := range append([]*kong.Node{root}, root.Children...) {
 		for _, set := range settingsOf(root, node) {
+			assert.Empty(t, set.flag.Envs, "%s has a variable of kong's: names come from the rule", set)
 			assert.Regexp(t, `^STEP_RUNNER_[A-Z0-9_]+$`, set.variable)
 			assert.Regexp(t, `^([a-z-]+\.)?[a-z0-9-]+$`, set.String())
 			other, ok := variables[set.variable]
