@@ -128,10 +128,22 @@ func (r *remote) fetch(ctx context.Context, st *filesystem.Storage, w want) erro
 			}
 		}
 		if err := packfile.UpdateObjectStorage(st, demux(req, res)); err != nil {
-			return r.classify(err)
+			return errors.Join(r.classify(err), removePartialPacks(st))
 		}
 		return nil
 	})
+}
+
+// removePartialPacks removes what go-git leaves behind of a pack that broke off.
+func removePartialPacks(st *filesystem.Storage) error {
+	dir := filepath.Join(st.Filesystem().Root(), "objects", "pack")
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), "tmp_pack_") {
+			err = errors.Join(err, os.Remove(filepath.Join(dir, e.Name())))
+		}
+	}
+	return err
 }
 
 func (r *remote) request(w want) (*packp.UploadPackRequest, error) {

@@ -2,6 +2,7 @@ package repo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -144,7 +145,7 @@ func (c *cloner) remote(addr Address, cred *Credentials) *remote {
 
 // in names the repository in an error about a revision.
 func in(a Address, err error) error {
-	if f, ok := err.(*record.Failure); ok && f.Kind == record.RevisionNotFound {
+	if f := (*record.Failure)(nil); errors.As(err, &f) && f.Kind == record.RevisionNotFound {
 		return record.Failf(f.Kind, "%s: %w", a, err).WithHint("%s", f.Hint)
 	}
 	return err

@@ -44,8 +44,9 @@ func (t *retrier) do(ctx context.Context, what string, g *guard, op func(context
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		again, wait, why := t.judge(ctx, err, g.answer(), try)
+		again, wait, why := t.judge(ctx, err, g, try)
 		if !again {
+			t.log.Warn("a try failed, for good", "what", what, "try", t.used+1, "error", err)
 			return final(err, what, why)
 		}
 		t.log.Warn("a try failed", "what", what, "try", t.used+1, "error", err, "next_in", wait.Round(time.Millisecond))
@@ -58,13 +59,14 @@ func (t *retrier) do(ctx context.Context, what string, g *guard, op func(context
 	}
 }
 
-func (t *retrier) judge(ctx context.Context, err error, res *http.Response, try int) (again bool, wait time.Duration, why string) {
-	if settled(err) {
+func (t *retrier) judge(ctx context.Context, err error, g *guard, try int) (again bool, wait time.Duration, why string) {
+	if settled(err) || g.origin.IsFile() {
 		return false, 0, ""
 	}
 	// With an answer whose status is good it is the body that broke off.
+	res := g.answer()
 	if res == nil || res.StatusCode == http.StatusOK {
-		again, _ = retryablehttp.ErrorPropagatedRetryPolicy(ctx, nil, urlError(err))
+		again, _ = retryablehttp.ErrorPropagatedRetryPolicy(ctx, nil, err)
 	} else {
 		again, _ = retryablehttp.ErrorPropagatedRetryPolicy(ctx, res, nil)
 	}
@@ -84,19 +86,13 @@ func (t *retrier) judge(ctx context.Context, err error, res *http.Response, try 
 	return true, wait, ""
 }
 
-// urlError digs out the error that the retry policy looks at by its type.
-func urlError(err error) error {
-	var u *url.Error
-	if errors.As(err, &u) {
-		return u
-	}
-	return err
-}
-
 // final is the failure of an operation that is given up.
 func final(err error, what, why string) error {
 	if settled(err) {
 		return err
+	}
+	if u := (*url.Error)(nil); errors.As(err, &u) {
+		err = u.Err // It would repeat the URL.
 	}
 	f := record.Failf(record.CloneFailed, "%s: %w%s", what, err, why)
 	if unknown := (x509.UnknownAuthorityError{}); errors.As(err, &unknown) {
