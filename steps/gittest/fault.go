@@ -1,6 +1,7 @@
 package gittest
 
 import (
+	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -45,7 +46,8 @@ func Status(code int, body string, header ...string) Fault {
 		for i := 0; i+1 < len(header); i += 2 {
 			w.Header().Set(header[i], header[i+1])
 		}
-		http.Error(w, body, code)
+		w.WriteHeader(code)
+		io.WriteString(w, body)
 	}
 }
 

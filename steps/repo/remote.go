@@ -13,7 +13,6 @@ import (
 	"github.com/go-git/go-billy/v5/osfs"
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/cache"
-	"github.com/go-git/go-git/v5/plumbing/format/packfile"
 	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp/capability"
@@ -127,23 +126,11 @@ func (r *remote) fetch(ctx context.Context, st *filesystem.Storage, w want) erro
 				return err
 			}
 		}
-		if err := packfile.UpdateObjectStorage(st, demux(req, res)); err != nil {
-			return errors.Join(r.classify(err), removePartialPacks(st))
+		if err := receivePack(st, demux(req, res)); err != nil {
+			return r.classify(err)
 		}
 		return nil
 	})
-}
-
-// removePartialPacks removes what go-git leaves behind of a pack that broke off.
-func removePartialPacks(st *filesystem.Storage) error {
-	dir := filepath.Join(st.Filesystem().Root(), "objects", "pack")
-	entries, err := os.ReadDir(dir)
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), "tmp_pack_") {
-			err = errors.Join(err, os.Remove(filepath.Join(dir, e.Name())))
-		}
-	}
-	return err
 }
 
 func (r *remote) request(w want) (*packp.UploadPackRequest, error) {

@@ -124,3 +124,5 @@ func TestPointerForm(t *testing.T) {
 		assert.Equal(t, want, h.isPointer(), text)
 	}
 }
+
+func hashOf(text string) plumbing.Hash { return plumbing.NewHash(text) }
