@@ -86,9 +86,9 @@ func indexPack(w io.Writer, pack io.ReadSeeker) (plumbing.Hash, error) {
 // growing is a file that is read while it is being written: a read waits at the
 // end until there is more or the writer has ended.
 type growing struct {
-	f    *os.File
-	mu   sync.Mutex
-	more *sync.Cond
+	f     *os.File
+	mu    sync.Mutex
+	more  *sync.Cond
 	size  int64
 	ended bool
 	// at is where the reader is, who alone uses it.
