@@ -36,7 +36,7 @@ func TestGetTriesAgainWhatIsWorthIt(t *testing.T) {
 		"pack stops":           {gittest.Pack, gittest.StallAfter(200)},
 		"pack ends early":      {gittest.Pack, cleanEnd(200)},
 		"pack is damaged":      {gittest.Pack, damaged},
-		"the server is silent": {gittest.Refs, gittest.StallAfter(0)},
+		"the server is silent": {gittest.Refs, func(w http.ResponseWriter, r *http.Request, next http.Handler) { <-r.Context().Done() }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)

@@ -189,6 +189,19 @@ func TestGetRevisions(t *testing.T) {
 	}
 }
 
+func TestGetAnnotatedTagIsOneSmallDownload(t *testing.T) {
+	w := newWorld(t)
+	w.commit("main", gittest.Files{"a": "later"})
+	tag, err := w.repo.AnnotatedTag("v1", w.tip)
+	require.NoError(t, err)
+	w.o.Revision = "v1"
+	res := w.mustGet()
+	assert.Equal(t, w.tip, res.Commit)
+	assert.Equal(t, 1, w.requests(gittest.Pack))
+	assert.Equal(t, w.tip, strings.TrimSpace(read(t, res.Dir, ".git", "shallow")))
+	assert.Equal(t, tag, strings.TrimSpace(read(t, res.Dir, ".git", "refs", "tags", "v1")))
+}
+
 func TestGetAmbiguousShortCommit(t *testing.T) {
 	w := newWorld(t)
 	// With 4 digits two of some hundred commits collide soon; these are below the tip.

@@ -213,9 +213,6 @@ func (c *cloner) fresh(ctx context.Context, r *remote, t target, tmp *tempDir) e
 	if err := c.build(ctx, r, t, tmp.path); err != nil {
 		return err
 	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
 	c.res.Backup, err = place(tmp.path, dir, c.Clean, c.MaxBackups, c.Log)
 	c.res.Dir = dir
 	return err
