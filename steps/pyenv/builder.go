@@ -57,7 +57,38 @@ type Venv struct {
 }
 
 // Close lets go of the environment.
-func (v *Venv) Close() { v.lock.release() }
+func (v *Venv) Close() {
+	if v.lock != nil {
+		v.lock.release()
+	}
+}
+
+// foreignEnv are variables that would bring packages of other environments.
+var foreignEnv = regexp.MustCompile(`^(PYTHONHOME|PYTHONPATH|PYTHONSTARTUP|PYTHONUSERBASE|VIRTUAL_ENV)=`)
+
+// Environ is environ changed for programs that run in the environment, with what
+// Site has laid down in site. An environment that is used as it is keeps its own.
+func (v *Venv) Environ(environ []string, site string) []string {
+	if v.Dir == "" {
+		path := site
+		if old := variable(environ, "PYTHONPATH"); old != "" {
+			path += ":" + old
+		}
+		return append(slices.Clone(environ), "PYTHONPATH="+path)
+	}
+	env := slices.DeleteFunc(slices.Clone(environ), foreignEnv.MatchString)
+	return append(env, "VIRTUAL_ENV="+v.Dir, "PATH="+filepath.Join(v.Dir, "bin")+":"+variable(environ, "PATH"), "PYTHONNOUSERSITE=1", SiteVar+"="+site)
+}
+
+// variable is the value of a variable; the last of a name counts.
+func variable(env []string, name string) string {
+	for _, kv := range slices.Backward(env) {
+		if value, ok := strings.CutPrefix(kv, name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
 
 // strippedEnv are variables that would send an installer elsewhere than into the
 // environment that is being built, or let foreign packages into it. Conda's make

@@ -95,6 +95,9 @@ func pointers(in interpreter, root string) ([]string, error) {
 // Site lays down in dst what makes the project's editable packages point into
 // root. The tests get dst in the variable SiteVar.
 func (v *Venv) Site(root, dst string) error {
+	if v.Dir == "" {
+		return os.MkdirAll(dst, 0o775)
+	}
 	if real, err := filepath.EvalSymlinks(root); err == nil {
 		root = real
 	}

@@ -129,17 +129,10 @@ func (b *Builder) install(ctx context.Context, t installer, in interpreter, dir,
 // lookPath finds a program in PATH of env, absolute directories only: a
 // repository must not bring its own uv.
 func lookPath(env []string, name string) string {
-	for _, kv := range slices.Backward(env) {
-		path, ok := strings.CutPrefix(kv, "PATH=")
-		if !ok {
-			continue
+	for _, dir := range filepath.SplitList(variable(env, "PATH")) {
+		if file := filepath.Join(dir, name); filepath.IsAbs(dir) && executable(file) {
+			return file
 		}
-		for _, dir := range filepath.SplitList(path) {
-			if file := filepath.Join(dir, name); filepath.IsAbs(dir) && executable(file) {
-				return file
-			}
-		}
-		return ""
 	}
 	return ""
 }

@@ -193,3 +193,22 @@ func (b *Builder) installRoot(ctx context.Context, base installer, p *Project, i
 	}
 	return rootNote(ctx, b.install(ctx, base, in, dir, p.Dir, append(root.args(), "--no-deps")...))
 }
+
+// Existing is python's own environment as it is: nothing is installed. Plugins
+// that are not in it are lacking.
+func (b *Builder) Existing(ctx context.Context, python string, plugins []string) (*Venv, error) {
+	in, err := b.inspect(ctx, python)
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := in.Packages[runner]; !ok {
+		return nil, record.Failf(record.MissingTool, "%s has no pytest", python)
+	}
+	v := &Venv{Python: in.Executable, PythonVersion: in.Version, Installer: "none", Versions: in.Packages, Lacking: map[string]string{}}
+	for _, name := range plugins {
+		if _, ok := in.Packages[name]; !ok {
+			v.Lacking[name] = "it is not installed in " + python
+		}
+	}
+	return v, nil
+}
