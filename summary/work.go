@@ -86,27 +86,38 @@ func (r *Report) testcase(t record.Testcase) string {
 		r.tag(t.Outcome, 20), r.tag(name, 300), seconds(t.Seconds), r.tag(first(t.Message), 120), r.block("text", t.Message, 3000))
 }
 
+// gpus tells of the container in which the notebook ran, else of setup's.
 func (r *Report) gpus(d *document) {
-	rec := r.of(record.Setup)
 	d.put("## GPU\n\n")
-	if rec == nil {
-		d.put("Unknown: step 1 (setup) has no record.\n\n")
-		return
-	}
-	f := rec.Facts.(*record.SetupFacts)
-	if len(f.GPUs) == 0 {
+	f := r.gpuFacts()
+	switch {
+	case f == nil:
+		d.put("Unknown: neither step 1 (setup) nor step 3 (papermill) has recorded it.\n\n")
+	case len(f.GPUs) == 0:
 		why := f.GPUError
 		if why == "" {
 			why = "no reason is recorded"
 		}
-		d.put("None: %s\n\n", r.code(why, 500))
-		return
+		d.put("None: %s\n\n", r.code(why, 300))
+	default:
+		d.put("Driver %s, CUDA %s.\n\n| # | GPU | Memory | Free | UUID |\n|---:|---|---:|---:|---|\n", r.code(f.Driver, 40), r.code(f.CUDA, 40))
+		d.items(1, len(f.GPUs), "GPU", func(i int) string {
+			g := f.GPUs[i]
+			return fmt.Sprintf("| %d | %s | %s | %s | %s |\n", g.Index, r.code(g.Name, 100), memory(g.MemoryTotalBytes), memory(g.MemoryFreeBytes), r.code(g.UUID, 60))
+		})
 	}
-	d.put("Driver %s, CUDA %s.\n\n| # | GPU | Memory | Free | UUID |\n|---:|---|---:|---:|---|\n", r.code(f.Driver, 40), r.code(f.CUDA, 40))
-	d.items(1, len(f.GPUs), "GPU", func(i int) string {
-		g := f.GPUs[i]
-		return fmt.Sprintf("| %d | %s | %s | %s | %s |\n", g.Index, r.code(g.Name, 100), memory(g.MemoryTotalBytes), memory(g.MemoryFreeBytes), r.code(g.UUID, 60))
-	})
+}
+
+func (r *Report) gpuFacts() *record.GPUFacts {
+	if rec := r.of(record.Papermill); rec != nil {
+		if f := rec.Facts.(*record.PapermillFacts); f.GPU != nil {
+			return f.GPU
+		}
+	}
+	if rec := r.of(record.Setup); rec != nil {
+		return &rec.Facts.(*record.SetupFacts).GPUFacts
+	}
+	return nil
 }
 
 func memory(n *uint64) string {
