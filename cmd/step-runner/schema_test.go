@@ -115,6 +115,9 @@ func TestSchemaAcceptsRealRecords(t *testing.T) {
 		require.NoError(t, err)
 		assert.NoError(t, schema.Validate(decoded(t, b)), "%s", b)
 	}
+	var out bytes.Buffer
+	require.Zero(t, run(t.Context(), []string{"install", t.TempDir(), "--json"}, nil, &out, &bytes.Buffer{}))
+	assert.NoError(t, schema.Validate(decoded(t, out.Bytes())), "%s", out.String())
 }
 
 func decoded(t *testing.T, b []byte) any {
