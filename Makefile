@@ -16,7 +16,7 @@ LDFLAGS = -X main.buildVersion=$(VERSION) -X main.buildCommit=$(COMMIT) $(LAZY)
 TOOLS_DIR ?= .cache/tools
 DEMO_WORKSPACE ?= .cache/demo
 
-.PHONY: build test lint fuzz-smoke bench docs tools tools-lock demo
+.PHONY: build test test-gpu lint fuzz-smoke bench docs tools tools-lock demo
 
 BINARY ?= bin/step-runner
 build: ## bin/step-runner
@@ -24,6 +24,15 @@ build: ## bin/step-runner
 
 test: tools ## every test
 	go test ./...
+
+test-gpu: ## the tests that need a GPU, on this machine
+	go test -tags gpu -count 1 -v -run '^TestGPU' ./gpu
+
+# The same as a program, to be carried to a machine that has a GPU and no Go:
+# bin/gpu.test -test.v -test.run '^TestGPU'
+bin/gpu.test: FORCE
+	go test -tags gpu -c -o $@ ./gpu
+FORCE:
 
 LINTER = .cache/bin/golangci-lint-v2.15.0
 $(LINTER):

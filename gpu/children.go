@@ -52,7 +52,7 @@ func (c *Children) Probe(ctx context.Context) (record.GPUFacts, error) {
 	}
 	matchMIG(&facts)
 	if err != nil {
-		return facts, c.Host.explain(because(err, hidden(facts)), c.Getenv)
+		return facts, c.Host.explainCUDA(err, hidden(facts), c.Getenv)
 	}
 	return facts, tooOld(facts, c.Getenv("CUDA_VERSION"))
 }
@@ -66,14 +66,6 @@ func (c *Children) devices(ctx context.Context) (record.GPUFacts, error) {
 		return a.Facts, err
 	}
 	return c.smi(ctx)
-}
-
-// because prefers the explanation why CUDA sees nothing to the fact that it does.
-func because(err, why error) error {
-	if why != nil && record.AsFailure(err).Kind == record.NoGPU {
-		return why
-	}
-	return err
 }
 
 // ask runs a probe child. Whatever becomes of the child is an answer.

@@ -75,6 +75,24 @@ func (h Host) explain(err error, getenv func(string) string) error {
 	return h.notGiven(f, getenv, errors.Is(ctl, fs.ErrNotExist))
 }
 
+// explainCUDA is explain for a CUDA that fails though NVML works. why is what
+// CUDA_VISIBLE_DEVICES or MIG mode explain, nil for nothing.
+func (h Host) explainCUDA(err, why error, getenv func(string) string) error {
+	f := record.AsFailure(err)
+	switch f.Kind {
+	case record.NoDriver:
+		return h.explain(err, getenv)
+	case record.NoGPU, record.GPUBroken, record.GPUPermission:
+		if f.Kind == record.NoGPU && why != nil {
+			return why
+		}
+		if uvm := h.open("/dev/nvidia-uvm"); uvm != nil && !h.isWSL() {
+			return record.Failf(record.GPUPermission, "%w; CUDA needs /dev/nvidia-uvm: %v", f, uvm).WithHint("%s", hintUVM)
+		}
+	}
+	return f
+}
+
 // notGiven explains why the runtime gave this container no GPU.
 func (h Host) notGiven(f *record.Failure, getenv func(string) string, noDevice bool) error {
 	given := getenv("NVIDIA_VISIBLE_DEVICES")

@@ -47,3 +47,28 @@ func TestExplain(t *testing.T) {
 	}
 	assert.NoError(t, Host{}.explain(nil, nil))
 }
+
+func TestExplainCUDA(t *testing.T) {
+	none := func(string) string { return "" }
+	const gvisor = "Linux version 4.4.0 #1 SMP Sun Jan 10 15:06:54 PST 2016"
+	host := func(uvm error) Host {
+		return Host{ReadFile: func(string) ([]byte, error) { return []byte(gvisor), nil }, Open: func(path string) error {
+			if path == "/dev/nvidia-uvm" {
+				return uvm
+			}
+			return nil
+		}}
+	}
+	why := record.Failf(record.NoGPU, "CUDA_VISIBLE_DEVICES=all").WithHint("unset it")
+	noDevice, broken := record.Failf(record.NoGPU, "no device"), record.Failf(record.GPUBroken, "error 999")
+
+	assert.Equal(t, why, host(nil).explainCUDA(noDevice, why, none), "not gVisor's fault: NVML works")
+	assert.Equal(t, noDevice, host(nil).explainCUDA(noDevice, nil, none))
+	assert.Equal(t, broken, host(nil).explainCUDA(broken, why, none), "it hides no device from a driver that is broken")
+	f := requireKind(t, record.GPUPermission, host(syscall.ENOENT).explainCUDA(broken, nil, none))
+	assert.Equal(t, "error 999; CUDA needs /dev/nvidia-uvm: no such file or directory", f.Message)
+	full := record.Failf(record.GPUInsufficient, "no free memory")
+	assert.Equal(t, full, host(syscall.ENOENT).explainCUDA(full, nil, none))
+	f = requireKind(t, record.NoDriver, host(nil).explainCUDA(record.Failf(record.NoDriver, "no libcuda"), nil, none))
+	assert.Contains(t, f.Hint, "NVIDIA_DRIVER_CAPABILITIES")
+}

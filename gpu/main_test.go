@@ -25,12 +25,22 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if len(os.Args) == 3 && os.Args[1] == "gpu-hold" {
+		if err := hold(os.Args[2]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	code := m.Run()
 	for _, f := range atExit {
 		f()
 	}
 	os.Exit(code)
 }
+
+// hold lets the test binary be another program on the GPU.
+var hold func(bytes string) error
 
 // atExit undoes what tests share.
 var atExit []func()
@@ -53,8 +63,13 @@ func children(t testing.TB, extra ...string) *Children {
 	return &Children{Self: []string{self, "gpu-probe"}, Exec: runs(environ, time.Minute), Getenv: getenv, Environ: environ, Host: bare}
 }
 
-// bare is a container that shows neither a device nor a special kernel.
-var bare = Host{Open: func(string) error { return os.ErrNotExist }, ReadFile: func(string) ([]byte, error) { return nil, nil }}
+// bare is a container that shows no device, but for CUDA's own, and no special kernel.
+var bare = Host{ReadFile: func(string) ([]byte, error) { return nil, nil }, Open: func(path string) error {
+	if path == "/dev/nvidia-uvm" {
+		return nil
+	}
+	return os.ErrNotExist
+}}
 
 // runs is an Exec on real processes that are killed after limit.
 func runs(environ []string, limit time.Duration) Exec {
