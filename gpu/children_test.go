@@ -158,7 +158,7 @@ func TestProbeOneDeviceOfTwo(t *testing.T) {
 
 func TestProbeIsToldToStop(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	why := record.Failf(record.Signaled, "stop")
+	why := record.Failf(record.TimedOut, "the run took too long") // Not the driver.
 	p := children(t, driver(t, "nvml"), "FAKE_NVML_HANG=1")
 	exec := p.Exec
 	p.Exec = func(ctx context.Context, argv []string) (Ended, error) {
