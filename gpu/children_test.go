@@ -166,5 +166,5 @@ func TestProbeIsToldToStop(t *testing.T) {
 		return exec(ctx, argv)
 	}
 	_, err := p.Probe(ctx)
-	assert.ErrorIs(t, err, why)
+	assert.Same(t, why, err)
 }
