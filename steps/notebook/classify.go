@@ -229,6 +229,8 @@ func (j *judge) papermillFailure() *record.Failure {
 		return record.Failf(record.CellInterrupted, "papermill was interrupted, in cell %d", j.runningNumber())
 	case name == "NotJSONError", name == "ValidationError", name == "NotebookValidationError":
 		return record.Failf(record.NotebookInvalid, "papermill cannot read the notebook: %s", message)
+	case name == "PapermillExecutionError":
+		return record.Failf(record.NotebookFailed, "a cell raised an error that the executed notebook does not show: %s", message[strings.LastIndex(message, "\n")+1:])
 	case name != "":
 		return record.Failf(record.Internal, "papermill failed by %s: %s", name, message)
 	}

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/tidwall/gjson"
 	"github.com/tidwall/sjson"
@@ -39,6 +40,8 @@ func (p Patch) Check() error {
 	switch {
 	case p.Match == "":
 		return record.Failf(record.BadInput, "match is empty")
+	case !utf8.ValidString(p.Match + p.Replace):
+		return record.Failf(record.BadInput, "it is not UTF-8 text")
 	case p.count() < 1:
 		return record.Failf(record.BadInput, "count is %d", p.count())
 	case p.Match == p.Replace:
