@@ -193,7 +193,9 @@ func fillLists(v reflect.Value) {
 		fillLists(v.Elem())
 	case reflect.Struct:
 		for i := range v.NumField() {
-			if !strings.HasSuffix(v.Type().Field(i).Tag.Get("json"), ",omitempty") || !v.Field(i).IsZero() {
+			f := v.Type().Field(i)
+			// An unexported field, such as a failure's cause, can lead anywhere, also back.
+			if f.IsExported() && (!strings.HasSuffix(f.Tag.Get("json"), ",omitempty") || !v.Field(i).IsZero()) {
 				fillLists(v.Field(i))
 			}
 		}

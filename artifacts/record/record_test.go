@@ -2,6 +2,7 @@ package record
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -214,3 +215,16 @@ func FuzzDecode(f *testing.F) {
 		Judge([]*Record{r})
 	})
 }
+
+// TestEncodeFailureWithACycle: what caused a failure is not written, nor walked:
+// a YAML error leads round in circles.
+func TestEncodeFailureWithACycle(t *testing.T) {
+	cause := &circular{}
+	cause.next = cause
+	r := &Record{Schema: Schema, ID: Papermill, Status: StatusFailed, Failure: Failf(BadInput, "file: %w", cause), Facts: &PapermillFacts{}}
+	require.NoError(t, Encode(io.Discard, r))
+}
+
+type circular struct{ next *circular }
+
+func (*circular) Error() string { return "round" }
