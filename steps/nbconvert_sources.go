@@ -42,7 +42,11 @@ func (s *Nbconvert) executed(j *Job, rec *record.Record) ([]rendering, error) {
 			j.Note("step 3 has written no notebook for %s: there is no page of it", nb.Input)
 			continue
 		}
-		all = append(all, s.ofRun(j, nb, len(nbs)))
+		r, err := s.ofRun(j, nb, len(nbs))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, r)
 	}
 	if len(all) == 0 {
 		f := record.Failf(record.NotRun, "step 3 (papermill) of run %s has left no executed notebook", j.Env.Run.ID)
@@ -59,22 +63,23 @@ func hasOutput(rec *record.Record, path string) bool {
 }
 
 // ofRun is the rendering of one of the count notebooks that step 3 has executed.
-func (s *Nbconvert) ofRun(j *Job, nb record.Notebook, count int) rendering {
+func (s *Nbconvert) ofRun(j *Job, nb record.Notebook, count int) (rendering, error) {
 	r := rendering{notebook: j.Env.Run.Abs(nb.Output), beside: j.millDir(nb.Input)}
+	var err error
 	name := stem(nb.Output) + ".html"
 	if count == 1 {
-		name = s.single(j)
+		name, err = s.single(j)
 	}
 	r.page = j.Env.Run.Path("artifacts", name)
-	return r
+	return r, err
 }
 
 // single is the name of the page when there is one.
-func (s *Nbconvert) single(j *Job) string {
+func (s *Nbconvert) single(j *Job) (string, error) {
 	if s.Output != "" {
-		return j.artifactName("--output", s.Output)
+		return j.artifactWith(".html", "--output", s.Output)
 	}
-	return j.Variant.FileName("output_analysis", ".html")
+	return j.Variant.FileName("output_analysis", ".html"), nil
 }
 
 // given are the notebooks that the user names. For one that step 3 has run, its
@@ -86,26 +91,36 @@ func (s *Nbconvert) given(j *Job, rec *record.Record) ([]rendering, error) {
 	}
 	var all []rendering
 	for _, f := range files {
-		if nb, ok := executedBy(rec, j.Env.Run.Rel(f.Path())); ok {
-			if hasOutput(rec, nb.Output) {
-				all = append(all, s.ofRun(j, nb, len(files)))
-			} else {
-				j.Note("step 3 has written no notebook for %s: there is no page of it", nb.Input)
-			}
+		nb, ran := executedBy(rec, j.Env.Run.Rel(f.Path()))
+		if ran && !hasOutput(rec, nb.Output) {
+			j.Note("step 3 has written no notebook for %s: there is no page of it", nb.Input)
 			continue
 		}
-		r := rendering{notebook: f.Path(), beside: filepath.Dir(f.Path()), err: f.err}
-		name := s.single(j)
-		if len(files) > 1 {
-			name = j.Variant.FileName("result_"+f.Stem(), ".html")
+		r, err := s.asItIs(j, f, len(files))
+		if ran {
+			r, err = s.ofRun(j, nb, len(files))
 		}
-		r.page = j.Env.Run.Path("artifacts", name)
+		if err != nil {
+			return nil, err
+		}
 		all = append(all, r)
 	}
 	if len(all) == 0 {
 		return nil, record.Failf(record.NotRun, "step 3 (papermill) of run %s has left no executed notebook", j.Env.Run.ID)
 	}
 	return distinct(all), nil
+}
+
+// asItIs is the rendering of one of count notebooks that step 3 has not run.
+func (s *Nbconvert) asItIs(j *Job, f notebookFile, count int) (rendering, error) {
+	r := rendering{notebook: f.Path(), beside: filepath.Dir(f.Path()), err: f.err}
+	var err error
+	name := j.Variant.FileName("result_"+f.Stem(), ".html")
+	if count == 1 {
+		name, err = s.single(j)
+	}
+	r.page = j.Env.Run.Path("artifacts", name)
+	return r, err
 }
 
 func executedBy(rec *record.Record, input string) (record.Notebook, bool) {

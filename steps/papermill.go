@@ -87,7 +87,12 @@ func (s *Papermill) Run(ctx context.Context, j *Job) error {
 	if err := s.GPUNeeds.check(ctx, j, s.facts.GPU); err != nil {
 		return err
 	}
-	m := &mill{Job: j, opts: &s.PapermillOptions, set: set, started: j.Now()}
+	if s.Limits.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, s.Limits.Timeout, record.Failf(record.TimedOut, "papermill took longer than --timeout %s", s.Limits.Timeout))
+		defer cancel()
+	}
+	m := &mill{Job: j, opts: &s.PapermillOptions, set: set}
 	if err := m.open(ctx, files); err != nil {
 		return err
 	}

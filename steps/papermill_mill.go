@@ -22,12 +22,11 @@ import (
 // mill runs notebooks, one after the other, in copies of their trees.
 type mill struct {
 	*Job
-	opts    *PapermillOptions
-	set     *papermillSettings
-	started time.Time
-	python  string
-	work    string
-	copied  map[string]bool
+	opts   *PapermillOptions
+	set    *papermillSettings
+	python string
+	work   string
+	copied map[string]bool
 	// outputs are the executed notebooks' paths, in the order of the notebooks.
 	outputs []string
 }
@@ -113,7 +112,10 @@ func (m *mill) outputPaths(files []notebookFile) ([]string, error) {
 				name = m.Variant.FileName(fmt.Sprintf("result_%s_%d", f.Stem(), n), ".ipynb")
 			}
 		} else if m.opts.Output != "" {
-			name = m.artifactName("--output", m.opts.Output)
+			var err error
+			if name, err = m.artifactWith(".ipynb", "--output", m.opts.Output); err != nil {
+				return nil, err
+			}
 		}
 		path := m.Env.Run.Path("artifacts", name)
 		for _, stale := range []string{path, path + ".part"} {
@@ -137,6 +139,14 @@ func (j *Job) artifactName(flag, path string) string {
 		j.Note("%s %s: written as %s into the run's artifacts", flag, path, name)
 	}
 	return name
+}
+
+// artifactWith is artifactName for a file that must have the extension.
+func (j *Job) artifactWith(ext, flag, path string) (string, error) {
+	if filepath.Ext(path) != ext || filepath.Base(path) == ext {
+		return "", record.Failf(record.Usage, "%s %s: give a file name that ends in %s", flag, path, ext)
+	}
+	return j.artifactName(flag, path), nil
 }
 
 // notebook prepares, runs and judges one notebook.
@@ -179,7 +189,6 @@ type milled struct {
 	copy       string
 	nb         *notebook.Notebook
 	parameters []assignment
-	limits     child.Limits
 }
 
 func (r *milled) hasParameters(set *papermillSettings) bool {
@@ -220,16 +229,14 @@ func (m *mill) prepare(f notebookFile, output string, rec *record.Notebook) (*mi
 
 // run runs papermill. The error is for what says nothing of the notebook.
 func (m *mill) run(ctx context.Context, r *milled) (notebook.Ending, error) {
-	limits, err := m.limits()
-	if err != nil {
-		return notebook.Ending{}, err
-	}
 	outcome := filepath.Join(m.work, "outcome.json")
 	if err := errors.Join(ignoreMissing(os.Remove(outcome)), os.MkdirAll(filepath.Dir(r.output), 0o775)); err != nil {
 		return notebook.Ending{}, err
 	}
 	progress := newMillProgress(m.Job, r.Rel, r.nb.Plan(r.hasParameters(m.set)))
 	defer progress.Close()
+	limits := m.opts.Limits
+	limits.Timeout = 0 // It is for all notebooks together, and in ctx.
 	res, err := m.Child(ctx, child.Spec{
 		Argv: append([]string{m.python, m.launcher(), outcome}, m.arguments(r)...),
 		Dir:  m.work, Env: m.ChildEnv(m.set.envFor(m.Variant, r.notebookFile)...), Out: progress, Limits: limits,
@@ -246,18 +253,6 @@ func ignoreMissing(err error) error {
 		return nil
 	}
 	return err
-}
-
-// limits are the child's, with what is left of the time for all notebooks.
-func (m *mill) limits() (child.Limits, error) {
-	l := m.opts.Limits
-	if l.Timeout > 0 {
-		total := l.Timeout
-		if l.Timeout -= m.Now().Sub(m.started); l.Timeout <= 0 {
-			return l, record.Failf(record.TimedOut, "not begun: the notebooks before it took all of --timeout %s", total)
-		}
-	}
-	return l, nil
 }
 
 // saveEvery is how often papermill saves the notebook during a long cell, in

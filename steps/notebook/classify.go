@@ -54,7 +54,7 @@ func (j *judge) stopped(f *record.Failure) *record.Failure {
 	if at < 0 || number == 0 {
 		return f
 	}
-	j.v.Error = &record.CellError{Name: "Stopped", Value: f.Message, Cell: number, Source: source}
+	j.v.Error = &record.CellError{Name: string(f.Kind), Value: f.Message, Cell: number, Source: source}
 	g := *f
 	g.Message = fmt.Sprintf("%s, in cell %d (%s)", f.Message, number, firstLine(source))
 	return &g
