@@ -210,9 +210,10 @@ func lockClone(ctx context.Context, j *Job, log *slog.Logger, dir string) (func(
 	return j.Workspace.LockContext(ctx, "clone-"+hex.EncodeToString(sum[:8]))
 }
 
-// cloneProgress tells the bytes received, a few times a second at most.
+// cloneProgress tells the bytes received, a few times a second at most; nothing
+// of a clone that is there in a moment.
 func cloneProgress(j *Job) func(int64) {
-	var last time.Time
+	last := time.Now()
 	return func(n int64) {
 		if now := time.Now(); now.Sub(last) > 200*time.Millisecond {
 			last = now
