@@ -70,7 +70,7 @@ func (c *checkout) file(l leaf, perm os.FileMode) (err error) {
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	start := &head{}
-	if _, err := copyBlob(io.MultiWriter(f, start), c.st, l.hash); err != nil {
+	if err := copyBlob(io.MultiWriter(f, start), c.st, l.hash); err != nil {
 		return err
 	}
 	if start.isPointer() {
@@ -86,7 +86,7 @@ func (c *checkout) file(l leaf, perm os.FileMode) (err error) {
 
 func (c *checkout) symlink(l leaf) error {
 	var target strings.Builder
-	if _, err := copyBlob(&target, c.st, l.hash); err != nil {
+	if err := copyBlob(&target, c.st, l.hash); err != nil {
 		return err
 	}
 	if err := c.root.Symlink(target.String(), l.path); err != nil {

@@ -33,16 +33,15 @@ func classify(err error, addr Address, g *guard) error {
 
 // bare takes off go-git's wrappers, which errors.As cannot see through.
 func bare(err error) error {
-	for {
-		switch e := err.(type) {
-		case *plumbing.UnexpectedError:
-			err = e.Err
-		case *plumbing.PermanentError:
-			err = e.Err
-		default:
-			return err
-		}
+	var unexpected *plumbing.UnexpectedError
+	var permanent *plumbing.PermanentError
+	switch {
+	case errors.As(err, &unexpected):
+		return bare(unexpected.Err)
+	case errors.As(err, &permanent):
+		return bare(permanent.Err)
 	}
+	return err
 }
 
 // isLocal says whether the error is about a file of ours, not about the server.

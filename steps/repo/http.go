@@ -98,7 +98,7 @@ func (g *guard) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 func stalledOr(ctx context.Context, err error) error {
-	if context.Cause(ctx) == errStalled {
+	if errors.Is(context.Cause(ctx), errStalled) {
 		return errStalled
 	}
 	return err
@@ -141,7 +141,7 @@ func (w *watched) Read(b []byte) (int, error) {
 	n, err := w.body.Read(b)
 	w.timer.Stop()
 	w.g.onBytes(n)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = stalledOr(w.ctx, err)
 	}
 	return n, err

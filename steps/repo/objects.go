@@ -106,22 +106,23 @@ func checkName(name string) error {
 	return nil
 }
 
-// copyBlob writes the content of the blob h to w and checks its hash. It returns
-// the size in bytes.
-func copyBlob(w io.Writer, st *filesystem.Storage, h plumbing.Hash) (int64, error) {
+// copyBlob writes the content of the blob h to w and checks its hash.
+func copyBlob(w io.Writer, st *filesystem.Storage, h plumbing.Hash) error {
 	o, err := st.EncodedObject(plumbing.BlobObject, h)
 	if err != nil {
-		return 0, fmt.Errorf("object %s: %w", h, err)
+		return fmt.Errorf("object %s: %w", h, err)
 	}
 	r, err := o.Reader()
 	if err != nil {
-		return 0, fmt.Errorf("object %s: %w", h, err)
+		return fmt.Errorf("object %s: %w", h, err)
 	}
 	defer r.Close()
 	sum := plumbing.NewHasher(plumbing.BlobObject, o.Size())
-	n, err := io.Copy(io.MultiWriter(w, sum), r)
-	if err == nil && sum.Sum() != h {
-		err = fmt.Errorf("object %s: its content has another hash", h)
+	if _, err := io.Copy(io.MultiWriter(w, sum), r); err != nil {
+		return err
 	}
-	return n, err
+	if sum.Sum() != h {
+		return fmt.Errorf("object %s: its content has another hash", h)
+	}
+	return nil
 }

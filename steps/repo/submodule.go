@@ -32,7 +32,7 @@ func modules(st *filesystem.Storage, c *object.Commit) (map[string]*config.Submo
 			continue
 		}
 		var text bytes.Buffer
-		if _, err := copyBlob(&text, st, e.Hash); err != nil {
+		if err := copyBlob(&text, st, e.Hash); err != nil {
 			return nil, err
 		}
 		m := config.NewModules()
@@ -81,11 +81,10 @@ func (c *cloner) addSubmodules(ctx context.Context, r *remote, st *filesystem.St
 }
 
 func inSubmodule(path string, err error) error {
-	var f *record.Failure
-	if errors.As(err, &f) && f.Kind != record.Signaled && f.Kind != record.TimedOut {
-		return record.Failf(f.Kind, "submodule %s: %w", path, err).WithHint("%s", f.Hint)
+	if f := (*record.Failure)(nil); errors.As(err, &f) {
+		return f.Within("submodule %s", path)
 	}
-	return err
+	return fmt.Errorf("submodule %s: %w", path, err)
 }
 
 func (c *cloner) addSubmodule(ctx context.Context, parent *remote, m *config.Submodule, l leaf, root *os.Root, t tree) error {
