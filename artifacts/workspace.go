@@ -254,7 +254,7 @@ func lockFile(path string, wait bool) (func(), error) {
 		if err == nil {
 			return func() { f.Close() }, nil
 		}
-		if err != unix.EINTR {
+		if !errors.Is(err, unix.EINTR) {
 			f.Close()
 			return nil, fmt.Errorf("lock %s: %w", path, err)
 		}

@@ -77,7 +77,7 @@ func (c *collection) publish() {
 // write puts a file into the run's artifacts and into the publication.
 func (c *collection) write(name string, text []byte) error {
 	s := c.stage(name)
-	s.Write(text)
+	_, _ = s.Write(text) // It keeps its own error for the end.
 	c.keep(s)
 	path := c.j.Env.Run.Path("artifacts", name)
 	if err := artifacts.WriteText(path, text); err != nil {

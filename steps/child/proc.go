@@ -57,7 +57,7 @@ func sendTo(st procfs.ProcStat, sig os.Signal) {
 	if err != nil {
 		return
 	}
-	defer p.Release()
+	defer func() { _ = p.Release() }()
 	if now, err := stat(st.PID); err == nil && now.Starttime == st.Starttime {
 		_ = p.Signal(sig)
 	}

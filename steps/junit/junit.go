@@ -153,7 +153,7 @@ func (rep *Report) add(s gojunit.Suite) {
 
 func outcome(t gojunit.Test) (Outcome, bool) {
 	o := Outcome{Type: t.Properties[attrMark+"type"], Message: t.Message}
-	if e, ok := t.Error.(gojunit.Error); ok {
+	if e, ok := t.Error.(gojunit.Error); ok { //nolint:errorlint // go-junit never wraps it.
 		o.Text = e.Body
 	}
 	switch t.Status {

@@ -72,7 +72,7 @@ func (b *Builder) toolsInstaller(ctx context.Context, in interpreter, system boo
 		return uv, context.Cause(ctx)
 	}
 	if err == nil && (!system || b.run(ctx, "", "", in.Base, "-I", "-c", "import ensurepip, venv") != nil) {
-		return uv, nil
+		return uv, nil //nolint:nilerr // err is nil here; the other is the answer that pip cannot do it.
 	}
 	return pip, nil
 }

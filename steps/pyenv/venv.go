@@ -136,7 +136,7 @@ func (b *Builder) open(ctx context.Context, key, dir string) (*Venv, error) {
 	var m marker
 	text, err := os.ReadFile(filepath.Join(dir, markerName))
 	if err != nil || json.Unmarshal(text, &m) != nil || m.Key != key {
-		return nil, nil
+		return nil, nil //nolint:nilerr // It is not whole: it is built anew.
 	}
 	in, err := b.inspect(ctx, filepath.Join(dir, "bin", "python"))
 	switch {
