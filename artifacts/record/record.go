@@ -85,6 +85,9 @@ type Child struct {
 	MaxRSSBytes int64 `json:"max_rss_bytes"`
 	// Strays are descendants that outlived the child and were ended, "pid name".
 	Strays []string `json:"strays,omitempty"`
+	// OOMKills counts the processes of the container that the kernel killed for want
+	// of memory while the child ran; it is 0 also where that cannot be known.
+	OOMKills int `json:"oom_kills,omitempty"`
 }
 
 // Record is what one step has to say about itself.
