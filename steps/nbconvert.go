@@ -65,24 +65,22 @@ func (s *Nbconvert) Run(ctx context.Context, j *Job) error {
 	if err := c.open(); err != nil {
 		return err
 	}
-	var first error
+	var first *record.Failure
 	for i, r := range all {
 		if err := c.convert(ctx, i, r); err != nil {
-			err = record.Failf(record.AsFailure(err).Kind, "%s: %w", j.Env.Run.Rel(r.notebook), err)
-			j.Log.Error(err.Error())
-			first = firstError(first, err)
+			f := record.AsFailure(err).Within("%s", j.Env.Run.Rel(r.notebook))
+			j.Log.Error(f.Message)
+			if first == nil {
+				first = f
+			}
 			continue
 		}
 		s.facts.Pages = append(s.facts.Pages, record.Page{Input: j.Env.Run.Rel(r.notebook), Output: j.Env.Run.Rel(r.page)})
 	}
-	return first
-}
-
-func firstError(first, err error) error {
 	if first != nil {
 		return first
 	}
-	return err
+	return nil
 }
 
 // converter runs nbconvert.

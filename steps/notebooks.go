@@ -137,15 +137,17 @@ func (f notebookFile) check() error {
 // suggestion names what notebooks there are.
 func (f notebookFile) suggestion() string {
 	hint := "check NOTEBOOK_RELATIVED_DIR, NOTEBOOK_FILENAME and the revision"
-	for dir := filepath.Dir(f.Path()); strings.HasPrefix(dir, f.Root); dir = filepath.Dir(dir) {
+	for dir := filepath.Dir(f.Path()); ; dir = filepath.Dir(dir) {
 		if found, _ := filepath.Glob(filepath.Join(globEscape(dir), "*.ipynb")); len(found) > 0 {
 			for i, path := range found {
 				found[i] = filepath.Base(path)
 			}
 			return fmt.Sprintf("%s; in %s there are %s", hint, dir, strings.Join(found[:min(len(found), 10)], ", "))
 		}
+		if dir == f.Root || dir == filepath.Dir(dir) {
+			return hint
+		}
 	}
-	return hint
 }
 
 var globEscaper = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`)

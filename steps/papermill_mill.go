@@ -156,7 +156,7 @@ func (m *mill) notebook(ctx context.Context, f notebookFile, output string) (rec
 	if failure != nil {
 		nb.Kind = failure.Kind
 		if f.err == nil {
-			failure.Message = fmt.Sprintf("notebook %s: %s", f.Rel, failure.Message)
+			failure = failure.Within("notebook %s", f.Rel)
 		}
 	}
 	m.redact(&nb)

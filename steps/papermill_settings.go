@@ -161,7 +161,7 @@ func (set *papermillSettings) readPatches(j *Job, file string, files []notebookF
 	}
 	for i, p := range set.patches {
 		if err := checkPatch(j, p, files); err != nil {
-			return record.Failf(record.AsFailure(err).Kind, "--patches %s: patch %d: %w", file, i+1, err)
+			return record.AsFailure(err).Within("--patches %s: patch %d", file, i+1)
 		}
 	}
 	return j.Input(file)

@@ -121,7 +121,7 @@ func loads(tag, attr string) bool {
 }
 
 var (
-	inlineMath = regexp.MustCompile(`\$[^\s$][^$\n]*\$|\$\$|\\\(|\\\[|\\begin\{`)
+	inlineMath = regexp.MustCompile(`\$[^\s$](?:[^$\n]*[^\s$])?\$(?:\D|$)|\$\$|\\\(|\\\[|\\begin\{`)
 	latexType  = []byte(`"text/latex"`)
 )
 
