@@ -25,8 +25,9 @@ given to "sha256sum -c". Then the workspace's artifacts/ becomes a copy of them 
 
 Required are all outputs of steps that succeeded, and the four files of the seed: the executed
 notebook, its HTML page, the coverage report and the test results. A file under another name stands
-for one of these four when the step that makes it has recorded it and it is of that form. With
---require the globs given take the place of these four; each must match a file.
+for one of these four when the step that makes it has recorded it and it is of that form. Coverage
+is excused, with a note, when pytest-cov could not be had. With --require the globs given take the
+place of these four; each must match a file.
 
 What is missing or wrong fails the step, but everything else is published all the same; also what
 is wrong, marked as such in the manifest. Not published, and reported: a file that holds a secret,

@@ -41,6 +41,15 @@ var collectFacts = map[string]func() any{
 	"nbconvert": func() any { return &record.NbconvertFacts{} }, "pytest": func() any { return &record.PytestFacts{} },
 }
 
+// collectVersions are the facts of a pytest that had these packages.
+func collectVersions(t testing.TB, e *Env, versions map[string]string) {
+	t.Helper()
+	rec, err := e.Run.Read(record.Pytest)
+	require.NoError(t, err)
+	rec.Facts = &record.PytestFacts{Env: record.TestEnv{Versions: versions}}
+	require.NoError(t, e.Run.Write(rec))
+}
+
 // collectStep is a step that writes files into the run's artifacts and fails with err.
 type collectStep struct {
 	id    record.ID
@@ -214,6 +223,23 @@ func TestCollectMissing(t *testing.T) {
 			assertSumsCheck(t, e.Workspace.Path("artifacts"))
 		})
 	}
+}
+
+func TestCollectExcusesCoverageWithoutItsPlugin(t *testing.T) {
+	e, outputs := NewTestEnv(t), collectOutputs()
+	delete(outputs[record.Pytest], "coverage_lite.xml")
+	collectRun(t, e.Env, outputs)
+	collectVersions(t, e.Env, map[string]string{"pytest": "9.2", "pytest-cov": "7.1"})
+	_, _, err := collectExec(t, e.Env, &Collect{})
+	assertFailure(t, err, record.ArtifactMissing, "coverage_lite.xml: step 6 (pytest) has recorded none")
+
+	collectVersions(t, e.Env, map[string]string{"pytest": "9.2"})
+	rec, _, err := collectExec(t, e.Env, &Collect{})
+	require.NoError(t, err)
+	assert.Equal(t, []string{"there is no coverage report: step 6 (pytest) had to do without pytest-cov"}, rec.Notes)
+
+	_, _, err = collectExec(t, e.Env, &Collect{Require: []string{"coverage_lite.xml"}})
+	assertFailure(t, err, record.ArtifactMissing, "coverage_lite.xml: no file")
 }
 
 func TestCollectSaysWhatTheRecordSays(t *testing.T) {
