@@ -156,6 +156,9 @@ func (r *Report) unreadable(id record.ID) bool {
 func (r *Report) result(rec *record.Record) string {
 	switch f := rec.Facts.(type) {
 	case *record.SetupFacts:
+		if len(f.GPUs) == 0 {
+			return "no GPU"
+		}
 		return count(len(f.GPUs), "GPU")
 	case *record.CloneFacts:
 		if f.Commit != "" {
@@ -182,12 +185,19 @@ func (r *Report) sources(d *document) {
 			if f.CommitterDate != nil {
 				when = date(*f.CommitterDate)
 			}
-			rows = append(rows, fmt.Sprintf("| %s | %s | %s | %s | %s |\n", label(id), r.code(f.URL, 150), r.code(f.Revision, 60), r.code(f.Commit, 40), when))
+			rows = append(rows, fmt.Sprintf("| %s | %s | %s | %s | %s |\n", label(id), r.code(f.URL, 150), r.revision(f), r.code(f.Commit, 40), when))
 		}
 	}
 	if len(rows) > 0 {
 		d.put("## Sources\n\n| Step | Repository | Revision | Commit | Committed |\n|---|---|---|---|---|\n%s\n", strings.Join(rows, ""))
 	}
+}
+
+func (r *Report) revision(f *record.CloneFacts) string {
+	if f.Revision == "" {
+		return "default branch"
+	}
+	return r.code(f.Revision, 60)
 }
 
 // notes are the degradations that steps have reported.

@@ -41,13 +41,13 @@ func passed() []*record.Record {
 				{Index: 1, Name: "NVIDIA H100 80GB HBM3", UUID: "GPU-2"},
 			}},
 		},
-		&record.CloneFacts{URL: "https://github.com/example/blueprints.git", Revision: "main", Commit: strings.Repeat("1a", 20), CommitterDate: &committed},
+		&record.CloneFacts{URL: "https://github.com/example/blueprints.git", Dir: "/w/clones/b/1a", Commit: strings.Repeat("1a", 20), CommitterDate: &committed},
 		&record.PapermillFacts{Cells: record.Cells{Total: 13, Run: 12, Skipped: 1}, Seconds: 70, Slowest: slowest, Notebooks: []record.Notebook{
-			{Input: "notebooks/01_scRNA_analysis_preprocessing.ipynb", Output: nb.Path, Cells: record.Cells{Total: 13, Run: 12, Skipped: 1}, Seconds: 70, Prepared: []string{"cell 13 shuts the kernel down: tagged skip-execution"}, AllowedErrors: []record.CellError{{Name: "KeyError", Value: "'x'", Cell: 4}}},
+			{Input: "/w/clones/b/1a/notebooks/01_scRNA_analysis_preprocessing.ipynb", Output: nb.Path, Cells: record.Cells{Total: 13, Run: 12, Skipped: 1}, Seconds: 70, Prepared: []string{"cell 13 shuts the kernel down: tagged skip-execution"}, AllowedErrors: []record.CellError{{Name: "KeyError", Value: "'x'", Cell: 4}}},
 		}},
 		&record.NbconvertFacts{Pages: []record.Page{{Input: nb.Path, Output: page.Path}}},
 		&record.CloneFacts{URL: "https://github.com/example/tests.git", Revision: "v1.2", Commit: strings.Repeat("2b", 20)},
-		&record.PytestFacts{Tests: 9, Passed: 7, Skipped: 1, XFailed: 1, Coverage: number(87.25), Seconds: 4.2, Env: record.TestEnv{Installer: "uv", Python: "3.12.1", Cached: true, Fallbacks: []string{"poetry: not found in PATH"}}},
+		&record.PytestFacts{Tests: 9, Passed: 7, Skipped: 1, XFailed: 1, Coverage: number(87.25), Seconds: 4.2, Env: record.TestEnv{Installer: "uv", Python: "3.12.1", Cached: true}},
 		&record.CollectFacts{Count: 4, Bytes: 3_585_340, Published: true},
 	}
 	start := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)

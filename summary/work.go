@@ -2,6 +2,7 @@ package summary
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/step-runner/step-runner/artifacts/record"
 )
@@ -15,7 +16,7 @@ func (r *Report) notebooks(d *document) {
 	d.put("## Notebook%s\n\n| Notebook | Cells | Run | Failed | Skipped | Duration |\n|---|---:|---:|---:|---:|---:|\n", r.variant())
 	d.items(4, len(f.Notebooks), "notebook", func(i int) string {
 		n := f.Notebooks[i]
-		return fmt.Sprintf("| %s | %d | %d | %d | %d | %s |\n", r.code(n.Input, 200), n.Cells.Total, n.Cells.Run, n.Cells.Failed, n.Cells.Skipped, seconds(n.Seconds))
+		return fmt.Sprintf("| %s | %d | %d | %d | %d | %s |\n", r.code(r.inClone(n.Input), 200), n.Cells.Total, n.Cells.Run, n.Cells.Failed, n.Cells.Skipped, seconds(n.Seconds))
 	})
 	if len(f.Slowest) > 0 {
 		d.put("Slowest cells:\n\n| Cell | Duration | Begins with |\n|---:|---:|---|\n")
@@ -25,6 +26,16 @@ func (r *Report) notebooks(d *document) {
 		})
 	}
 	r.changes(d, f)
+}
+
+// inClone is path as the repository has it.
+func (r *Report) inClone(path string) string {
+	if rec := r.of(record.Clone); rec != nil {
+		if dir := rec.Facts.(*record.CloneFacts).Dir; dir != "" {
+			return strings.TrimPrefix(path, dir+"/")
+		}
+	}
+	return path
 }
 
 // changes are what makes a notebook that ran differ from the one in the repository.
@@ -38,7 +49,7 @@ func (r *Report) changes(d *document, f *record.PapermillFacts) {
 			lines = append(lines, fmt.Sprintf("- Allowed error in cell %d: %s\n", e.Cell, r.code(e.Name+": "+e.Value, 300)))
 		}
 		if n.Error != nil && len(f.Notebooks) > 1 {
-			lines = append(lines, fmt.Sprintf("- %s failed: %s\n", r.code(n.Input, 200), r.code(n.Error.Name+": "+n.Error.Value, 300)))
+			lines = append(lines, fmt.Sprintf("- %s failed: %s\n", r.code(r.inClone(n.Input), 200), r.code(n.Error.Name+": "+n.Error.Value, 300)))
 		}
 	}
 	if len(lines) > 0 {
@@ -60,9 +71,6 @@ func (r *Report) tests(d *document) {
 	d.put("| %d | %d | %d | %d | %d | %d | %s | %s |\n\n", f.Tests, f.Passed, f.Failures, f.Errors, f.Skipped, f.XFailed, coverage, seconds(f.Seconds))
 	if f.Env.Installer != "" {
 		d.put("Environment by %s, Python %s%s.\n\n", r.code(f.Env.Installer, 40), r.code(f.Env.Python, 100), cached(f.Env))
-	}
-	if len(f.Env.Fallbacks) > 0 {
-		d.items(1, len(f.Env.Fallbacks), "fallback", func(i int) string { return fmt.Sprintf("- Tried before: %s\n", r.code(f.Env.Fallbacks[i], 300)) })
 	}
 	if len(f.Failed) > 0 {
 		d.items(30, len(f.Failed), "test", func(i int) string { return r.testcase(f.Failed[i]) })
