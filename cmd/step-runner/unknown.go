@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/step-runner/step-runner/steps"
+	"github.com/step-runner/step-runner/steps/child"
 )
 
 // warnUnknown warns of variables that look like ours and set nothing.
@@ -23,6 +24,9 @@ func (p *process) warnUnknown() {
 	}
 	for _, kv := range p.env.Environ {
 		name, _, _ := strings.Cut(kv, "=")
+		if name == child.MarkVar {
+			continue // Another step-runner has started this one.
+		}
 		if _, ok := known[name]; !ok && strings.HasPrefix(name, "STEP_RUNNER_") {
 			p.env.Log.Warn("unknown variable " + name + didYouMean(name, known))
 		}
