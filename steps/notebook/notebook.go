@@ -101,14 +101,20 @@ func parseJSON(data []byte) (gjson.Result, error) {
 	case !utf8.Valid(data):
 		return none, invalid("is not UTF-8 text")
 	}
-	if err := json.Unmarshal(withoutNaN(data), new(json.RawMessage)); err != nil {
-		var at *json.SyntaxError
-		if errors.As(err, &at) {
-			return none, invalid("is not JSON: %w (byte %d of %d)", err, at.Offset, len(data))
-		}
-		return none, invalid("is not JSON: %w", err)
+	if strict := withoutNaN(data); !json.Valid(strict) {
+		return none, syntaxFailure(strict)
 	}
 	return gjson.ParseBytes(data), nil
+}
+
+// syntaxFailure says where data is no JSON.
+func syntaxFailure(data []byte) error {
+	err := json.Unmarshal(data, new(json.RawMessage))
+	var at *json.SyntaxError
+	if errors.As(err, &at) {
+		return invalid("is not JSON: %w (byte %d of %d)", err, at.Offset, len(data))
+	}
+	return invalid("is not JSON: %w", err)
 }
 
 // pythonNumber finds the numbers that Python writes and reads as JSON though
