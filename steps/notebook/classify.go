@@ -60,9 +60,10 @@ func (j *judge) stopped(f *record.Failure) *record.Failure {
 	return &g
 }
 
-func firstLine(source string) string {
-	line, _, _ := strings.Cut(source, "\n")
-	return cut(line, 80)
+// firstLine is the first line that is not blank, for a message.
+func firstLine(text string) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(text), "\n")
+	return cut(strings.TrimSpace(line), 200)
 }
 
 var noModule = regexp.MustCompile(`No module named '?([\w.]+)'?`)
@@ -113,7 +114,7 @@ func (j *judge) oomText() string {
 var (
 	memoryNames = []string{"MemoryError", "_ArrayMemoryError", "ArrayMemoryError", "OutOfMemoryError", "ResourceExhaustedError"}
 	memoryWords = []string{
-		"std::bad_alloc", "cudaErrorMemoryAllocation", "CUDA_ERROR_OUT_OF_MEMORY", "CUDA out of memory",
+		"std::bad_alloc", "cudaErrorMemoryAllocation", "CUDA_ERROR_OUT_OF_MEMORY", "CUDA out of memory", "CUDA error: out of memory",
 		"RESOURCE_EXHAUSTED: Out of memory", "Errno 12] Cannot allocate memory",
 	}
 )

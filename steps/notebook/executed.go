@@ -63,10 +63,17 @@ func executed(c Cell, v gjson.Result) executedCell {
 	}
 	for _, o := range v.Get("outputs").Array() {
 		if o.Get("output_type").String() == "error" {
-			x.errors = append(x.errors, record.CellError{Name: o.Get("ename").String(), Value: plain(o.Get("evalue").String())})
+			x.errors = append(x.errors, cellError(o.Get("ename").String(), o.Get("evalue").String()))
 		}
 	}
 	return x
+}
+
+// longestValue bounds what a record holds of an error's text, in bytes.
+const longestValue = 2000
+
+func cellError(name, value string) record.CellError {
+	return record.CellError{Name: cut(name, 100), Value: cut(plain(value), longestValue)}
 }
 
 var colour = regexp.MustCompile("\x1b\\[[0-9;]*[A-Za-z]")

@@ -118,7 +118,7 @@ func (j *judge) errorsOf(i int) []record.CellError {
 		errs = []record.CellError{{Name: "CellExecutionError", Value: "the cell failed and shows no error"}}
 		for _, reply := range j.Outcome.ErrorReplies {
 			if reply.Cell == i {
-				errs[0].Name, errs[0].Value = reply.Name, plain(reply.Value)
+				errs[0] = cellError(reply.Name, reply.Value)
 			}
 		}
 	}

@@ -103,6 +103,7 @@ func TestJudge(t *testing.T) {
 		"no output":              {nil, ending, record.CellsUnrun},
 		"half an output":         {good[:len(good)/2], ending, record.CellsUnrun},
 		"the input":              {n.Bytes(), ending, record.CellsUnrun},
+		"a cell too many":        {set("cells.-1", map[string]any{"cell_type": "markdown", "source": "more"}), ending, record.CellsUnrun},
 		"a cell is gone":         {del("cells.4"), ending, record.CellsUnrun},
 		"another source":         {set(at(printAt, "source"), "print(m)"), ending, record.CellsUnrun},
 		"another type":           {set(at(printAt, "cell_type"), "raw"), ending, record.CellsUnrun},
@@ -186,6 +187,7 @@ func TestRaisedIsClassed(t *testing.T) {
 		message     string
 	}{
 		{"ValueError", "bad\nworse", record.NotebookFailed, "cell 1 raised ValueError: bad"},
+		{"ValueError", "\n \x1b[31mred\x1b[0m\n", record.NotebookFailed, "cell 1 raised ValueError: red"},
 		{"AssertionError", "", record.NotebookFailed, "cell 1 raised AssertionError"},
 		{"ModuleNotFoundError", "No module named 'cudf'", record.MissingModule, "cell 1: there is no module cudf"},
 		{"ModuleNotFoundError", "No module named 'a.b'; 'a' is not a package", record.MissingModule, "cell 1: there is no module a.b"},
@@ -203,7 +205,7 @@ func TestRaisedIsClassed(t *testing.T) {
 		n, err := Parse(nbtest.New(nbtest.Code("a"), nbtest.Code("b")))
 		require.NoError(t, err)
 		x := &Executed{cells: []executedCell{
-			{Cell: n.Cells[0], status: "failed", started: true, counted: true, exception: true, errors: []record.CellError{{Name: c.name, Value: c.value}}},
+			{Cell: n.Cells[0], status: "failed", started: true, counted: true, exception: true, errors: []record.CellError{cellError(c.name, c.value)}},
 			{Cell: n.Cells[1], status: "pending"},
 		}}
 		v := Judge(n, false, x, Ending{ExitCode: 1, Outcome: &Outcome{Error: "papermill.exceptions.PapermillExecutionError"}}, Rules{})
@@ -212,7 +214,7 @@ func TestRaisedIsClassed(t *testing.T) {
 		if c.message != "" {
 			assert.Equal(t, c.message, v.Failure.Message)
 		}
-		assert.Equal(t, &record.CellError{Name: c.name, Value: c.value, Cell: 1, Source: "a"}, v.Error)
+		assert.Equal(t, &record.CellError{Name: c.name, Value: plain(c.value), Cell: 1, Source: "a"}, v.Error)
 		assert.Equal(t, record.Cells{Total: 2, Failed: 1, Skipped: 1}, v.Cells)
 
 		v = Judge(n, false, x, Ending{ExitCode: 1, OOMKills: 1, Outcome: &Outcome{Error: "papermill.exceptions.PapermillExecutionError"}}, Rules{})

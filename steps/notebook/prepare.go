@@ -165,15 +165,23 @@ func quote(s string) string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-// kernel names a kernel in a notebook that has none: papermill refuses it else.
+// kernel names a kernel in a notebook that has none, and its language: papermill
+// refuses the one without, and takes no parameters without the other.
 func (e *editor) kernel(name string) {
+	language := e.n.Language
 	if e.n.Kernel != "" {
+		if language == "" && strings.HasPrefix(e.n.Kernel, "python") {
+			language = "python"
+		}
+		if language != "" && gjson.GetBytes(e.raw, "metadata.kernelspec.language").String() == "" {
+			e.setRaw("metadata.kernelspec.language", quote(language))
+			e.note("the notebook's kernel names no language: %s is used", language)
+		}
 		return
 	}
 	if name == "" {
 		name = "python3"
 	}
-	language := e.n.Language
 	if language == "" {
 		language = "python"
 	}

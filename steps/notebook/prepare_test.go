@@ -55,6 +55,14 @@ func TestPrepareNamesAKernel(t *testing.T) {
 	assert.Equal(t, []string{"the notebook names no kernel: python3 is used"}, notes)
 	out, _ = prepare(t, nbtest.WithoutKernel(nbtest.Code("x")), Preparation{Kernel: "rapids"})
 	assert.Equal(t, "rapids", out.Kernel)
+
+	data := strings.Replace(string(nbtest.New(nbtest.Code("x"))), "\"language\": \"python\",\n   ", "", 1)
+	out, notes = prepare(t, []byte(data), Preparation{})
+	assert.Equal(t, "python", out.Language)
+	assert.Equal(t, []string{"the notebook's kernel names no language: python is used"}, notes)
+	out, notes = prepare(t, []byte(strings.Replace(data, `"name": "python3"`, `"name": "ir"`, 1)), Preparation{})
+	assert.Empty(t, out.Language)
+	assert.Empty(t, notes)
 }
 
 func TestPreparePatches(t *testing.T) {
