@@ -69,9 +69,11 @@ func (s *Nbconvert) Run(ctx context.Context, j *Job) error {
 	for i, r := range all {
 		if err := c.convert(ctx, i, r); err != nil {
 			f := record.AsFailure(err).Within("%s", j.Env.Run.Rel(r.notebook))
-			j.Log.Error(f.Message)
 			if first == nil {
 				first = f
+			}
+			if len(all) > 1 { // That of a single one is the step's.
+				j.Log.Error(f.Message)
 			}
 			continue
 		}

@@ -101,9 +101,11 @@ func (s *Papermill) Run(ctx context.Context, j *Job) error {
 		nb, failure := m.notebook(ctx, f, m.outputs[i])
 		s.add(nb)
 		if failure != nil {
-			j.Log.Error(failure.Message, "notebook", f.Rel)
 			if first == nil {
 				first, s.facts.Error = failure, nb.Error
+			}
+			if len(files) > 1 { // That of a single one is the step's.
+				j.Log.Error(failure.Message)
 			}
 		}
 	}

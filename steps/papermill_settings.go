@@ -152,7 +152,11 @@ func (set *papermillSettings) readPatches(j *Job, file string, files []notebookF
 	if file == "" {
 		return nil
 	}
-	b, err := os.ReadFile(file)
+	path, err := filepath.Abs(file)
+	if err != nil {
+		return err
+	}
+	b, err := os.ReadFile(path)
 	if err != nil {
 		return record.Failf(record.BadInput, "--patches: %w", err)
 	}
@@ -164,7 +168,7 @@ func (set *papermillSettings) readPatches(j *Job, file string, files []notebookF
 			return record.AsFailure(err).Within("--patches %s: patch %d", file, i+1)
 		}
 	}
-	return j.Input(file)
+	return j.Input(path)
 }
 
 // checkPatch refuses what could never apply. A patch for a notebook that is there
