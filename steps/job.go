@@ -30,7 +30,7 @@ type Job struct {
 // is returned also on failure; the error is the record's failure.
 func Execute(ctx context.Context, e *Env, step Step) (*record.Record, error) {
 	log := &stepLog{console: e.Console}
-	j := &Job{Env: e, Rec: newRecord(e, step), Out: log, log: log}
+	j := &Job{Env: log.env(e), Rec: newRecord(e, step), Out: log, log: log}
 	if e.Run != nil {
 		unlock, err := e.Run.LockStep(j.Rec.ID)
 		if err != nil {
@@ -47,6 +47,7 @@ func Execute(ctx context.Context, e *Env, step Step) (*record.Record, error) {
 	if err == nil {
 		err = j.attempt(ctx, step)
 	}
+	j.logFailure(err)
 	j.closeLog()
 	return j.Rec, j.store(err)
 }

@@ -2,7 +2,9 @@ package steps
 
 import (
 	"errors"
+	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
@@ -24,13 +26,44 @@ type stepLog struct {
 func (l *stepLog) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.log != nil {
-		if _, err := l.log.Write(b); l.err == nil {
-			l.err = err
-		}
-	}
+	l.keep(b)
 	_, _ = l.console.Write(b)
 	return len(b), nil
+}
+
+// quiet is the step's log without the console.
+type quiet struct{ *stepLog }
+
+func (q quiet) Write(b []byte) (int, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.keep(b)
+	return len(b), nil
+}
+
+// keep writes to the log, if it is open. The lock is held.
+func (l *stepLog) keep(b []byte) {
+	if l.log == nil {
+		return
+	}
+	if _, err := l.log.Write(b); l.err == nil {
+		l.err = err
+	}
+}
+
+// env is e for one step: what the step logs is in the step's log too, whatever
+// the console is asked to show.
+func (l *stepLog) env(e *Env) *Env {
+	own := *e
+	own.Log = slog.New(slog.NewMultiHandler(e.Log.Handler(), slog.NewTextHandler(quiet{l}, nil)))
+	return &own
+}
+
+// logFailure ends the log with why the step failed; the console is told by others.
+func (j *Job) logFailure(err error) {
+	if f := record.AsFailure(err); f != nil {
+		fmt.Fprintf(quiet{j.log}, "step-runner: %s: %s\nstep-runner: hint: %s\n", f.Kind, f.Message, f.Hint)
+	}
 }
 
 // openLog begins a new log. That of the attempt before stays beside it.

@@ -208,7 +208,8 @@ func TestJobRedactsAllThatItWrites(t *testing.T) {
 	}})
 	assert.Equal(t, "failed: ***", err.Error())
 	assert.Contains(t, cause.Message, jobToken, "the cause may end another step, and is not ours to change")
-	assert.Contains(t, jobLog(t, e, "pytest_output.log"), "token ***\n***\n")
+	log := jobLog(t, e, "pytest_output.log")
+	assert.Regexp(t, `^token \*\*\*\n.* msg="saw \*\*\*"\n\*\*\*\nstep-runner: tests-failed: failed: \*\*\*\nstep-runner: hint: look at \*\*\*\n$`, log)
 	assert.Contains(t, e.Err.String(), "token ***\n")
 	require.NoError(t, filepath.WalkDir(e.Workspace.Dir, func(path string, d os.DirEntry, err error) error {
 		if err == nil && d.Type().IsRegular() {
@@ -219,6 +220,27 @@ func TestJobRedactsAllThatItWrites(t *testing.T) {
 		return err
 	}))
 	assert.Equal(t, []string{"poetry: ***"}, jobOnDisk(t, e, record.Pytest).Facts.(*record.PytestFacts).Env.Fallbacks)
+}
+
+// A step that prints nothing has a log all the same when there is something to tell.
+func TestJobLogSaysWhatTheStepSaysAndWhyItFailed(t *testing.T) {
+	e := NewTestEnv(t)
+	e.Log = slog.New(slog.NewTextHandler(e.Console, &slog.HandlerOptions{Level: slog.LevelError}))
+	_, err := Execute(t.Context(), e.Env, jobPytest(func(_ context.Context, j *Job) error {
+		j.Log.Info("tried", "installer", "poetry")
+		j.Note("fell back")
+		return record.Failf(record.TestsFailed, "2 tests")
+	}))
+	require.Error(t, err)
+	log := jobLog(t, e, "pytest_output.log")
+	assert.Contains(t, log, "msg=tried installer=poetry\n")
+	assert.Contains(t, log, `msg="fell back"`)
+	assert.Contains(t, log, "step-runner: tests-failed: 2 tests\nstep-runner: hint: ")
+	assert.NotContains(t, e.Err.String(), "tried", "the console shows what it was asked for")
+
+	_, err = Execute(t.Context(), e.Env, jobPytest(nil))
+	require.NoError(t, err)
+	assert.Empty(t, jobLog(t, e, "pytest_output.log"))
 }
 
 // broken is a console that went away.
