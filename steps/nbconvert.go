@@ -143,28 +143,6 @@ func readNotebook(path string) (*notebook.Notebook, error) {
 	return notebook.Parse(data)
 }
 
-// stage puts the notebook beside the files of its directory, which its text may
-// show as images. nbconvert takes none from elsewhere.
-func stage(r rendering, dir string) (string, error) {
-	if err := os.MkdirAll(dir, 0o775); err != nil {
-		return "", err
-	}
-	name := filepath.Base(r.notebook)
-	entries, err := os.ReadDir(r.beside)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return "", err
-	}
-	for _, e := range entries {
-		if e.Name() != name {
-			if err := os.Symlink(filepath.Join(r.beside, e.Name()), filepath.Join(dir, e.Name())); err != nil {
-				return "", err
-			}
-		}
-	}
-	src := filepath.Join(dir, name)
-	return src, os.Symlink(r.notebook, src)
-}
-
 // static is what a page without scripts can show, the best first.
 const static = `["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/latex", "text/plain"]`
 

@@ -1,7 +1,9 @@
 package steps
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 
@@ -146,4 +148,26 @@ func distinct(all []rendering) []rendering {
 		}
 	}
 	return all
+}
+
+// stage puts the notebook beside the files of its directory, which its text may
+// show as images. nbconvert takes none from elsewhere.
+func stage(r rendering, dir string) (string, error) {
+	if err := os.MkdirAll(dir, 0o775); err != nil {
+		return "", err
+	}
+	name := filepath.Base(r.notebook)
+	entries, err := os.ReadDir(r.beside)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", err
+	}
+	for _, e := range entries {
+		if e.Name() != name {
+			if err := os.Symlink(filepath.Join(r.beside, e.Name()), filepath.Join(dir, e.Name())); err != nil {
+				return "", err
+			}
+		}
+	}
+	src := filepath.Join(dir, name)
+	return src, os.Symlink(r.notebook, src)
 }

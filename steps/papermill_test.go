@@ -410,7 +410,7 @@ func TestPapermillStopped(t *testing.T) {
 	assert.Contains(t, rec.Failure.Message, "in cell 2 (import subprocess)")
 	require.Len(t, facts.Notebooks, 2)
 	assert.Equal(t, record.Cells{Total: 3, Run: 1, Failed: 1, Skipped: 1}, facts.Notebooks[0].Cells)
-	assert.Equal(t, record.NotRun, facts.Notebooks[1].Kind)
+	assert.Equal(t, record.Signaled, facts.Notebooks[1].Kind)
 	require.Len(t, rec.Outputs, 1)
 	millOutput(t, e, "result_nb_lite.ipynb")
 }
@@ -424,7 +424,7 @@ func TestPapermillTimeoutOfAll(t *testing.T) {
 	s.Limits.Timeout = 5 * time.Second
 	rec, facts := millRun(t, e, t.Context(), s)
 	assert.Equal(t, record.TimedOut, rec.Failure.Kind)
-	assert.Equal(t, record.NotRun, facts.Notebooks[1].Kind, "the time is for all notebooks")
+	assert.Equal(t, record.TimedOut, facts.Notebooks[1].Kind, "the time is for all notebooks")
 	assert.Len(t, rec.Children, 1)
 }
 
@@ -524,6 +524,40 @@ func TestPapermillInClone(t *testing.T) {
 		require.NotNil(t, rec.Failure, path)
 		assert.Equal(t, kind, rec.Failure.Kind, rec.Failure.Message)
 	}
+}
+
+// TestPapermillStoppedBetween: a signal between two notebooks is the step's failure.
+func TestPapermillStoppedBetween(t *testing.T) {
+	e := NewTestEnv(t)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	real := e.Runner
+	e.Runner = millFake(func(s child.Spec) (child.Result, error) {
+		defer cancel(record.BySignal(syscall.SIGINT))
+		return real.Run(context.WithoutCancel(ctx), s)
+	})
+	first, second := millWrite(t, "a", nbtest.New(nbtest.Code("1"))), millWrite(t, "b", nbtest.New(nbtest.Code("1")))
+	rec, facts := millRun(t, e, ctx, millStep(first, second))
+	require.NotNil(t, rec.Failure)
+	assert.Equal(t, 130, *rec.ExitCode)
+	assert.Equal(t, "notebook b.ipynb: not begun: stopped by signal 2 (interrupt)", rec.Failure.Message)
+	assert.Empty(t, facts.Notebooks[0].Kind)
+	assert.Equal(t, record.Signaled, facts.Notebooks[1].Kind)
+}
+
+// TestPapermillInWorkspace: the workspace is not copied into itself.
+func TestPapermillInWorkspace(t *testing.T) {
+	t.Parallel()
+	e := NewTestEnv(t)
+	repo := e.Workspace.Path("..")
+	require.NoError(t, os.Mkdir(filepath.Join(repo, ".git"), 0o775))
+	for _, path := range []string{filepath.Join(repo, "nb.ipynb"), e.Workspace.Path("cache", "nb.ipynb")} {
+		require.NoError(t, os.WriteFile(path, nbtest.New(nbtest.Code("import os\nprint(sorted(os.listdir('workspace')))")), 0o664))
+	}
+	rec, _ := millRun(t, e, t.Context(), millStep(filepath.Join(repo, "nb.ipynb"), e.Workspace.Path("cache", "nb.ipynb")))
+	require.NotNil(t, rec.Failure)
+	assert.Equal(t, record.BadInput, rec.Failure.Kind, "the first is fine")
+	assert.Contains(t, rec.Failure.Message, "notebook workspace/cache/nb.ipynb: it is in a directory of the workspace")
+	assert.NotContains(t, e.Err.String(), "'runs'")
 }
 
 // millFake stands in for papermill where a fault cannot be had from the real one.
