@@ -52,7 +52,8 @@ func (t *pytestRun) count() {
 func pytestReason(o junit.Outcome) string {
 	reason := o.Message
 	if reason == "" || reason == "collection failure" || reason == "internal error" {
-		reason = o.Text
+		lines := strings.Split(strings.TrimSpace(o.Text), "\n")
+		reason = lines[len(lines)-1]
 		if lines := pytestELine.FindAllStringSubmatch(o.Text, -1); len(lines) > 0 {
 			reason = lines[len(lines)-1][1]
 		}
@@ -66,6 +67,8 @@ func pytestReason(o junit.Outcome) string {
 
 var (
 	pytestELine = regexp.MustCompile(`(?m)^E\s+(\S.*)$`)
+	// pytestSkipText is the reason in the text of a module that was skipped.
+	pytestSkipText = regexp.MustCompile(`(?s)Skipped: (.*?)['"]?\)?$`)
 	// pytestCovMiss is what pytest-cov prints when it turns an exit code 0 into 1.
 	pytestCovMiss = regexp.MustCompile(`(?i)required test coverage of \S+ not reached[^\n]*|coverage failure: [^\n]*`)
 )
@@ -143,7 +146,7 @@ func (t *pytestRun) passed(failed bool) *record.Failure {
 		return t.untrusted("pytest exited 0, but its session ended with %d", r.Status)
 	case c.Tests == 0:
 		return t.none()
-	case r.Ended < r.Selected:
+	case c.Unfinished > 0 || r.Ended < r.Selected:
 		return t.untrusted("pytest exited 0, but only %d of the %d selected tests ran", r.Ended, r.Selected).
 			WithHint("look for pytest.exit or a plugin that ends the session early")
 	case c.Passed+c.XFailed == 0:
@@ -208,11 +211,10 @@ func (t *pytestRun) firstSkip() string {
 	for _, test := range t.report.Tests {
 		for _, o := range test.Outcomes {
 			if o.Kind == junit.Skipped {
-				reason := o.Message
-				if reason == "collection skipped" {
-					reason = o.Text
+				if m := pytestSkipText.FindStringSubmatch(o.Text); m != nil && o.Message == "collection skipped" {
+					return m[1]
 				}
-				return pytestReason(junit.Outcome{Message: reason})
+				return pytestReason(o)
 			}
 		}
 	}

@@ -48,7 +48,10 @@ type Suite struct {
 	// Seconds is its own total, 0 when unknown.
 	Seconds float64
 	// Failed counts the failures and errors that it claims to hold.
-	Failed     int
+	Failed int
+	// Unfinished counts tests that began and have no end: pytest writes a testcase
+	// without a name for one that ended the session.
+	Unfinished int
 	Properties map[string]string
 }
 
@@ -71,7 +74,9 @@ type Counts struct {
 	Tests, Passed, Failures, Errors, Skipped, XFailed int
 	// Declared is the failures and errors that the suites claim to hold.
 	Declared int
-	Seconds  float64
+	// Unfinished tests are not among Tests.
+	Unfinished int
+	Seconds    float64
 }
 
 // ReadFile reads the report in path.
@@ -128,6 +133,7 @@ func (rep *Report) add(s gojunit.Suite) {
 		n, _ := strconv.Atoi(attr(name))
 		suite.Failed += max(0, n)
 	}
+	suite.Unfinished, _ = strconv.Atoi(attr("unfinished"))
 	suite.Properties = withoutAttrs(s.Properties)
 	rep.Suites = append(rep.Suites, suite)
 	first, last := len(rep.Tests), ""
@@ -152,10 +158,7 @@ func (rep *Report) add(s gojunit.Suite) {
 }
 
 func outcome(t gojunit.Test) (Outcome, bool) {
-	o := Outcome{Type: t.Properties[attrMark+"type"], Message: t.Message}
-	if e, ok := t.Error.(gojunit.Error); ok { //nolint:errorlint // go-junit never wraps it.
-		o.Text = e.Body
-	}
+	o := Outcome{Type: t.Properties[attrMark+"type"], Message: t.Message, Text: t.Properties[attrMark+"text"]}
 	switch t.Status {
 	case gojunit.StatusFailed:
 		o.Kind = Failure
@@ -227,6 +230,7 @@ func (rep Report) Counts() Counts {
 	var own, sum float64
 	for _, s := range rep.Suites {
 		c.Declared += s.Failed
+		c.Unfinished += s.Unfinished
 		own += s.Seconds
 	}
 	for _, t := range rep.Tests {

@@ -51,6 +51,7 @@ func TestReadKeepsWhatGoJUnitLoses(t *testing.T) {
 	assert.Equal(t, 0.3, rep.Tests[1].Seconds)
 	assert.Equal(t, []Outcome{{Failure, "", "first", ""}, {Failure, "", "second", ""}}, rep.Tests[2].Outcomes)
 	assert.Equal(t, []Outcome{{Kind: XFailed, Type: "pytest.xfail", Message: "known"}}, rep.Tests[3].Outcomes)
+	assert.Equal(t, []Outcome{{Skipped, "pytest.skip", "no GPU", "tests/test_a.py:9: no GPU"}}, rep.Tests[4].Outcomes)
 	assert.Equal(t, Counts{Tests: 6, Passed: 1, Failures: 3, Errors: 1, Skipped: 1, XFailed: 1, Declared: 4, Seconds: 3.25}, rep.Counts())
 }
 
@@ -62,6 +63,14 @@ func TestSameNameTwiceIsTwoTestsUnlessATeardown(t *testing.T) {
 <testcase name="d"><failure/><error/></testcase>
 </testsuite>`).Counts()
 	assert.Equal(t, Counts{Tests: 7, Passed: 2, Failures: 3, Errors: 3}, c)
+}
+
+// What pytest writes when a test calls pytest.exit.
+func TestUnfinishedIsNotPassed(t *testing.T) {
+	rep := read(t, `<testsuite><testcase classname="m" name="a"/><testcase time="0.000"/></testsuite>`)
+	assert.Equal(t, Counts{Tests: 1, Passed: 1, Unfinished: 1}, rep.Counts())
+	c := read(t, `<testsuite><testcase time="0.1"><error message="boom"/></testcase></testsuite>`).Counts()
+	assert.Equal(t, 1, c.Errors, "a failure counts under any name")
 }
 
 func TestNestedAndSeveralSuites(t *testing.T) {
@@ -144,7 +153,7 @@ func TestSeconds(t *testing.T) {
 	} {
 		assert.InDelta(t, want, seconds(text), 1e-9, "%q", text)
 	}
-	c := read(t, `<testsuite time="NaN"><testcase time="00:00:01.5"/><testcase time="NaN"/><testcase time="0.25"/></testsuite>`).Counts()
+	c := read(t, `<testsuite time="NaN"><testcase name="a" time="00:00:01.5"/><testcase name="b" time="NaN"/><testcase name="c" time="0.25"/></testsuite>`).Counts()
 	assert.InDelta(t, 1.75, c.Seconds, 1e-9, "a suite without a time has that of its tests")
 }
 

@@ -27,6 +27,8 @@ type element struct {
 	attrs      []xml.Attr
 	properties []xml.Attr
 	outcomes   []*found
+	// unfinished counts the testcases of a suite that have no name.
+	unfinished int
 }
 
 // found is a failure, error or skipped element of a testcase.
@@ -129,10 +131,15 @@ func (n *normaliser) suite(s *element) {
 	for _, a := range s.attrs {
 		n.write("property", []xml.Attr{attr("name", attrMark+a.Name.Local), attr("value", a.Value)}, true)
 	}
+	n.write("property", []xml.Attr{attr("name", attrMark+"unfinished"), attr("value", strconv.Itoa(s.unfinished))}, true)
 	n.w.WriteString("</properties></testsuite>")
 }
 
 func (n *normaliser) testcase() {
+	if len(n.test.outcomes) == 0 && get(n.test.attrs, "name") == "" && get(n.test.attrs, "classname") == "" {
+		n.suites[len(n.suites)-1].unfinished++
+		return
+	}
 	attrs := []xml.Attr{attr(attrMark+"test", strconv.Itoa(n.tests))}
 	for _, name := range []string{"name", "classname", "file"} {
 		attrs = append(attrs, attr(name, get(n.test.attrs, name)))
@@ -146,9 +153,10 @@ func (n *normaliser) testcase() {
 		return
 	}
 	for _, o := range n.test.outcomes {
-		n.write("testcase", append(attrs, attr(attrMark+"type", o.kind)), false)
+		text := clip(o.text.String())
+		// go-junit keeps the text of failures and errors only.
+		n.write("testcase", append(attrs, attr(attrMark+"type", o.kind), attr(attrMark+"text", text)), false)
 		n.write(o.tag, []xml.Attr{attr("message", o.message), attr("type", o.kind)}, false)
-		xml.EscapeText(n.w, []byte(clip(o.text.String())))
 		fmt.Fprintf(n.w, "</%s></testcase>", o.tag)
 	}
 }
