@@ -67,12 +67,13 @@ var roles = map[string]func(args []string){
 			time.Sleep(50 * time.Millisecond)
 		}
 	},
-	"eat":    func(args []string) { eat(atoi(args[0])) },
-	"run":    runRole,
-	"leak":   leak,
-	"stay":   func(args []string) { leak(args); fmt.Print("leaked\n"); block() },
-	"double": func(args []string) { again("daemon", args, os.Environ(), true) },
-	"daemon": daemon,
+	"eat":          func(args []string) { eat(atoi(args[0])) },
+	"run":          runRole,
+	"eat-too-much": tooMuchRole,
+	"leak":         leak,
+	"stay":         func(args []string) { leak(args); fmt.Print("leaked\n"); block() },
+	"double":       func(args []string) { again("daemon", args, os.Environ(), true) },
+	"daemon":       daemon,
 	// A helper that ends soon after its parent, as Python's resource tracker does.
 	"linger": func([]string) { again("late", nil, os.Environ(), true) },
 	"late":   func([]string) { time.Sleep(30 * time.Millisecond) },

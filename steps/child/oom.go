@@ -53,12 +53,14 @@ func oomFiles(fs procfs.FS) []string {
 	var v1, v2 []string
 	for _, g := range groups {
 		for _, m := range mounts {
+			dir, ok := groupDir(m, g.Path)
 			_, memory := m.SuperOptions["memory"]
 			switch {
+			case !ok:
 			case m.FSType == "cgroup" && memory && slices.Contains(g.Controllers, "memory"):
-				v1 = append(v1, filepath.Join(groupDir(m, g.Path), "memory.oom_control"))
+				v1 = append(v1, filepath.Join(dir, "memory.oom_control"))
 			case m.FSType == "cgroup2" && g.HierarchyID == 0:
-				v2 = append(v2, filepath.Join(groupDir(m, g.Path), "memory.events"))
+				v2 = append(v2, filepath.Join(dir, "memory.events"))
 			}
 		}
 	}
@@ -66,14 +68,18 @@ func oomFiles(fs procfs.FS) []string {
 }
 
 // groupDir is where the cgroup lies under the mount. Inside a container a mount
-// shows only its own part of the tree, and the group's path may be seen from
-// outside that part.
-func groupDir(m *procfs.MountInfo, group string) string {
+// may show only its own part of the tree while the group's path is the host's;
+// then that part is taken for the group. A group outside of the namespace, which
+// starts with "/..", cannot be found.
+func groupDir(m *procfs.MountInfo, group string) (string, bool) {
+	if strings.HasPrefix(group, "/..") || strings.HasPrefix(m.Root, "/..") {
+		return "", false
+	}
 	rel, err := filepath.Rel(m.Root, group)
 	if err != nil || !filepath.IsLocal(rel) {
 		rel = "."
 	}
-	return filepath.Join(m.MountPoint, rel)
+	return filepath.Join(m.MountPoint, rel), true
 }
 
 func oomCount(file string) int {

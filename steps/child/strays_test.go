@@ -26,6 +26,16 @@ func runRole(args []string) {
 	_, _ = Exec{}.Run(context.Background(), s)
 }
 
+// tooMuchRole is step-runner in a container that is too small for its child.
+func tooMuchRole([]string) {
+	s, _ := role("eat", "500")
+	res, _ := Exec{}.Run(context.Background(), s)
+	fmt.Printf("signal %s, %d OOM kills", res.Signal, res.OOMKills)
+	s, _ = role("exit", "0")
+	res, _ = Exec{}.Run(context.Background(), s)
+	fmt.Printf("; then exit %d, %d OOM kills", res.ExitCode, res.OOMKills)
+}
+
 func gone(pid int) func() bool {
 	return func() bool { st, err := stat(pid); return err != nil || dead(st) }
 }
@@ -61,6 +71,27 @@ func TestStrayWithACleanEnvironment(t *testing.T) {
 	s, _ := role("leak", file, "willing", "clean")
 	res := run(t, s)
 	require.Equal(t, []string{fmt.Sprintf("%d %s", pidIn(t, file), comm(t))}, res.Strays)
+}
+
+// While another child runs, it may be that one's: it stays until that has ended,
+// and must not block us although it holds our child's stdout.
+func TestStrayOfNobodyWaitsForTheLast(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	other, out := role("block")
+	var long sync.WaitGroup
+	var last Result
+	long.Go(func() { last, _ = Exec{}.Run(ctx, other) })
+	eventually(t, "another child runs", func() bool { return strings.Contains(out.String(), "pid") })
+
+	file := filepath.Join(t.TempDir(), "pid")
+	s, _ := role("leak", file, "willing", "clean")
+	res := run(t, s)
+	require.Empty(t, res.Strays)
+	pid := pidIn(t, file)
+	require.False(t, gone(pid)())
+	cancel(record.BySignal(syscall.SIGTERM))
+	long.Wait()
+	require.Equal(t, []string{fmt.Sprintf("%d %s", pid, comm(t))}, last.Strays)
 }
 
 func TestProcessThatLeavesByItselfIsNoStray(t *testing.T) {
