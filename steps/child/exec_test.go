@@ -106,7 +106,7 @@ func TestWhatAChildSees(t *testing.T) {
 	t.Parallel()
 	for mode, want := range map[string]string{
 		"stdin": "0 <nil>",
-		"group": "true",
+		"group": "true true",
 		// Not a terminal at which a password prompt could wait for ever.
 		"tty": "open /dev/tty: no such device or address",
 	} {

@@ -38,7 +38,7 @@ var roles = map[string]func(args []string){
 	"environ": func([]string) { fmt.Print(strings.Join(os.Environ(), "\n")) },
 	"stdin":   func([]string) { b, err := io.ReadAll(os.Stdin); fmt.Print(len(b), " ", err) },
 	"tty":     func([]string) { _, err := os.Open("/dev/tty"); fmt.Print(err) },
-	"group":   func([]string) { fmt.Print(os.Getpid() == unix.Getpgrp()) },
+	"group":   func([]string) { sid, _ := unix.Getsid(0); fmt.Print(os.Getpid() == unix.Getpgrp(), os.Getpid() == sid) },
 	"block":   func([]string) { fmt.Print("pid ", os.Getpid(), "\n"); block() },
 	"ignore": func([]string) {
 		signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT)
