@@ -42,8 +42,8 @@ func (j *Job) begin() error {
 // endEarlier ends what an attempt that was killed has left running: it may hold
 // the GPU, or write into the files of this attempt.
 func (j *Job) endEarlier() {
-	if ended := child.EndMarked(stepMark, j.mark()); len(ended) > 0 {
-		j.Note("ended %d processes of an earlier attempt: %s", len(ended), strings.Join(ended, ", "))
+	if ended := child.EndMarked(child.StepVar, j.mark()); len(ended) > 0 {
+		j.Note("ended what an earlier attempt left running: %s", strings.Join(ended, ", "))
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"os"
 	"os/user"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,10 +12,7 @@ import (
 	"github.com/step-runner/step-runner/steps/child"
 )
 
-// stepMark is the variable that tells which step of which run a process works
-// for, so that what a killed step-runner has left running can be found.
-const stepMark = "STEP_RUNNER_STEP"
-
+// mark is the step's value of child.StepVar.
 func (j *Job) mark() string { return j.Env.Run.Path(j.Rec.ID.String()) }
 
 // Child runs a program in the step's name: its output goes to the console and
@@ -30,7 +26,7 @@ func (j *Job) Child(ctx context.Context, s child.Spec) (child.Result, error) {
 		s.Out = j.Out
 	}
 	if j.Env.Run != nil {
-		s.Env = append(slices.Clip(s.Env), stepMark+"="+j.mark())
+		s.Env = append(slices.Clip(s.Env), child.StepVar+"="+j.mark())
 	}
 	res, err := j.Runner.Run(ctx, s)
 	c := record.Child{ExitCode: res.ExitCode, Signal: res.Signal, Seconds: res.Duration.Seconds(), MaxRSSBytes: res.MaxRSSBytes, Strays: res.Strays, OOMKills: max(0, res.OOMKills)}
@@ -41,7 +37,7 @@ func (j *Job) Child(ctx context.Context, s child.Spec) (child.Result, error) {
 	j.Rec.Children = append(j.Rec.Children, c)
 	j.mu.Unlock()
 	if len(res.Strays) > 0 {
-		j.Note("ended %d processes that %s left behind: %s", len(res.Strays), filepath.Base(s.Argv[0]), strings.Join(res.Strays, ", "))
+		j.Note("ended what %s left behind: %s", s.Name(), strings.Join(res.Strays, ", "))
 	}
 	return res, err
 }

@@ -375,7 +375,7 @@ func TestJobOfAKilledProcess(t *testing.T) {
 	}))
 	require.NoError(t, err)
 	require.Len(t, rec.Notes, 1)
-	assert.Contains(t, rec.Notes[0], "of an earlier attempt: ")
+	assert.Contains(t, rec.Notes[0], "ended what an earlier attempt left running: ")
 	assert.Contains(t, rec.Notes[0], sleeper+" sleep")
 }
 
@@ -404,7 +404,7 @@ func TestJobRecordsItsChildren(t *testing.T) {
 	}))
 	require.Error(t, err)
 	assert.Equal(t, []record.Child{{Argv: []string{"python", "-m", "pytest"}, ExitCode: -1, Signal: "SIGKILL", Seconds: 1.5, MaxRSSBytes: 5, Strays: []string{"7 dask"}, OOMKills: 2}}, rec.Children)
-	assert.Equal(t, []string{"ended 1 processes that python left behind: 7 dask"}, rec.Notes)
+	assert.Equal(t, []string{"ended what python -m pytest left behind: 7 dask"}, rec.Notes)
 	assert.NotNil(t, r.spec.Out)
 	assert.Contains(t, r.spec.Env, "KEPT=1")
 	assert.Contains(t, r.spec.Env, "STEP_RUNNER_STEP="+e.Run.Path("6-pytest"))

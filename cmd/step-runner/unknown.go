@@ -24,7 +24,7 @@ func (p *process) warnUnknown() {
 	}
 	for _, kv := range p.env.Environ {
 		name, _, _ := strings.Cut(kv, "=")
-		if name == child.MarkVar {
+		if name == child.MarkVar || name == child.StepVar {
 			continue // Another step-runner has started this one.
 		}
 		if _, ok := known[name]; !ok && strings.HasPrefix(name, "STEP_RUNNER_") {

@@ -52,6 +52,10 @@ type Result struct {
 // id of that child, after those of the children that it descends from itself.
 const MarkVar = "STEP_RUNNER_CHILD"
 
+// StepVar is the variable that tells which step of which run a process works for,
+// so that what a killed step-runner has left running can be found.
+const StepVar = "STEP_RUNNER_STEP"
+
 // Runner runs children. Exec is the real one; tests have fakes.
 type Runner interface {
 	// Run starts the child, waits for it and for everything that it left

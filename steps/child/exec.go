@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"syscall"
 	"time"
@@ -76,7 +75,7 @@ func start(s Spec) (*process, error) {
 	if err != nil {
 		return nil, record.AsFailure(err)
 	}
-	p := &process{id: rand.Text(), name: filepath.Base(s.Argv[0]), out: out, exited: make(chan struct{})}
+	p := &process{id: rand.Text(), name: s.Name(), out: out, exited: make(chan struct{})}
 	p.cmd = &exec.Cmd{
 		Path: path, Args: s.Argv, Dir: s.Dir, Env: marked(s.Env, p.id),
 		Stdout: out.stdout, Stderr: out.stderr,

@@ -8,6 +8,15 @@ import (
 	"github.com/step-runner/step-runner/artifacts/record"
 )
 
+// Name is what to call the child: "python -m pytest", else the program alone.
+func (s Spec) Name() string {
+	name := filepath.Base(s.Argv[0])
+	if len(s.Argv) > 2 && s.Argv[1] == "-m" {
+		name += " -m " + s.Argv[2]
+	}
+	return name
+}
+
 // look finds the program in PATH of the child's environment, not of ours.
 func look(s Spec) (string, error) {
 	if len(s.Argv) == 0 || s.Argv[0] == "" {
