@@ -57,21 +57,21 @@ func scanRequirements(text string) requirementsFile {
 		if m := editFlag.FindStringSubmatch(line); m != nil {
 			line, editable = m[1], true
 		}
-		if path, ok := localPath(strings.TrimSpace(line)); ok {
+		if path, ok := localPath(strings.TrimSpace(line)); ok || (editable && !strings.Contains(line, ":")) {
 			f.local = append(f.local, local{path: path, editable: editable})
 		}
 	}
 	return f
 }
 
-// localPath is the path in a requirement that names one.
+// localPath is the path in a requirement, and whether it must be one.
 func localPath(r string) (string, bool) {
 	if _, url, ok := strings.Cut(r, " @ "); ok {
 		r = strings.TrimSpace(url)
 	}
 	path, isFile := strings.CutPrefix(r, "file:")
 	if !isFile && !strings.HasPrefix(r, ".") && !strings.HasPrefix(r, "/") && !(strings.Contains(r, "/") && !strings.Contains(r, ":")) {
-		return "", false
+		return extrasOf.ReplaceAllString(r, ""), false
 	}
 	path, _, _ = strings.Cut(strings.TrimPrefix(path, "//"), "#")
 	return extrasOf.ReplaceAllString(path, ""), true
