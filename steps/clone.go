@@ -1,6 +1,7 @@
 package steps
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -163,14 +164,18 @@ func (s *Clone) lacks(root *os.Root, path string, err error) error {
 }
 
 // StillGood says whether the clone of an earlier attempt is what it was, for the
-// same repository and revision.
+// same repository and revision. One that is not named is the one that there is.
 func (s *Clone) StillGood(j *Job, rec *record.Record) bool {
 	f, ok := rec.Facts.(*record.CloneFacts)
 	if !ok {
 		return false
 	}
-	o, err := s.repoOptions(j)
-	if err != nil || o.Address.String() != f.URL || s.Revision != f.Revision {
+	again := *s
+	if s.URL == "" {
+		again.URL, again.Revision = f.URL, cmp.Or(s.Revision, f.Revision)
+	}
+	o, err := again.repoOptions(j)
+	if err != nil || o.Address.String() != f.URL || again.Revision != f.Revision {
 		return false
 	}
 	if len(f.Staged) == 0 {

@@ -109,10 +109,13 @@ func (s *Papermill) Run(ctx context.Context, j *Job) error {
 			}
 		}
 	}
-	if first != nil {
-		return first
+	if first == nil {
+		return nil
 	}
-	return nil
+	if first.Kind == record.DiskFull {
+		m.makeRoom()
+	}
+	return first
 }
 
 // add puts a notebook into the facts and their sums.

@@ -117,6 +117,9 @@ func (m *mill) run(ctx context.Context, r *milled) (notebook.Ending, error) {
 	if err := errors.Join(ignoreMissing(os.Remove(outcome)), os.MkdirAll(filepath.Dir(r.output), 0o775)); err != nil {
 		return notebook.Ending{}, err
 	}
+	if err := os.WriteFile(outcome+".reserve", make([]byte, reserved), 0o664); err != nil {
+		return notebook.Ending{}, err
+	}
 	progress := newMillProgress(m.Job, r.Rel, r.nb.Plan(r.hasParameters(m.set)))
 	defer progress.Close()
 	limits := m.opts.Limits
@@ -221,4 +224,14 @@ func (m *mill) redact(nb *record.Notebook) {
 	for i, text := range nb.Prepared {
 		nb.Prepared[i] = m.Secrets.String(text)
 	}
+}
+
+// makeRoom removes what the notebooks wrote beside their outputs: on a full disk
+// the steps after this one could not even say why they failed.
+func (m *mill) makeRoom() {
+	if err := os.RemoveAll(m.work); err != nil {
+		m.Note("no room could be made: %v", err)
+		return
+	}
+	m.Note("the disk is full: the notebooks' own files, in %s, were removed to make room for records and summary", m.Env.Run.Rel(m.work))
 }

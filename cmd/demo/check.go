@@ -3,18 +3,16 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/step-runner/step-runner/artifacts"
+	"github.com/step-runner/step-runner/steps/leak"
 )
 
 // published are the nine files that the lite variant leaves, by the names that
@@ -58,7 +56,7 @@ func (d *demo) check(w io.Writer) error {
 	}
 	sums, err := checkSums(filepath.Join(d.workspace, "artifacts"))
 	errs = append(errs, err)
-	files, err := search(d.workspace, forms(d.token))
+	files, err := leak.Search(d.workspace, d.token)
 	errs = append(errs, err)
 	if err := errors.Join(errs...); err != nil {
 		return err
@@ -92,43 +90,4 @@ func checkSums(dir string) (int, error) {
 		return n, errors.New("SHA256SUMS is empty")
 	}
 	return n, nil
-}
-
-// forms are the ways in which token may be written somewhere. Inside a longer
-// base64 text it stands at one of three alignments; the characters at its ends
-// that depend on its neighbours are left off.
-func forms(token string) [][]byte {
-	all := [][]byte{[]byte(token), []byte(url.QueryEscape(token)), []byte(url.PathEscape(token))}
-	for shift := range 3 {
-		padded := append(make([]byte, shift), token...)
-		whole := len(padded) / 3 * 3
-		text := base64.StdEncoding.EncodeToString(padded[:whole])
-		text = text[(shift*8+5)/6:]
-		all = append(all, []byte(text), []byte(strings.NewReplacer("+", "-", "/", "_").Replace(text)))
-	}
-	return all
-}
-
-// search counts the regular files below dir; one that holds any of forms is an error.
-func search(dir string, forms [][]byte) (int, error) {
-	n := 0
-	var errs []error
-	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
-		if err != nil || !e.Type().IsRegular() {
-			return err
-		}
-		n++
-		b, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		for _, form := range forms {
-			if bytes.Contains(b, form) {
-				errs = append(errs, fmt.Errorf("%s holds the token, as %d characters", path, len(form)))
-				break
-			}
-		}
-		return nil
-	})
-	return n, errors.Join(append(errs, err)...)
 }

@@ -88,6 +88,8 @@ func (j *judge) raisedFailure(r raised) *record.Failure {
 		return record.Failf(record.CellInterrupted, "%s", what)
 	case isMemoryError(e):
 		return record.Failf(record.OutOfMemory, "%s", what)
+	case isDiskFull(e.Value):
+		return record.Failf(record.DiskFull, "%s", what)
 	case e.Name == "ModuleNotFoundError" && module != nil:
 		return record.Failf(record.MissingModule, "%s: there is no module %s", where, module[1]).
 			WithHint("install %s in the image, or correct the import", module[1])
@@ -124,6 +126,11 @@ var (
 func isMemoryError(e record.CellError) bool {
 	return slices.Contains(memoryNames, e.Name) ||
 		slices.ContainsFunc(memoryWords, func(w string) bool { return strings.Contains(e.Value, w) })
+}
+
+// isDiskFull says whether a message has the system's words for no space or no quota.
+func isDiskFull(message string) bool {
+	return strings.Contains(message, "No space left on device") || strings.Contains(message, "Disk quota exceeded")
 }
 
 // deadKernel classes a kernel's death; nil when it ended by itself, with success,
@@ -220,7 +227,7 @@ func (j *judge) papermillFailure() *record.Failure {
 	case name == "NoSuchKernel":
 		return record.Failf(record.MissingTool, "kernel of the notebook: %s", message).
 			WithHint("install it, or give --kernel python3; `jupyter kernelspec list` shows what there is")
-	case strings.Contains(message, "No space left on device"), strings.Contains(message, "Disk quota exceeded"):
+	case isDiskFull(message):
 		return record.Failf(record.DiskFull, "papermill: %s", message)
 	case name == "RuntimeError" && strings.Contains(message, "Kernel didn't respond"):
 		return record.Failf(record.TimedOut, "the kernel did not start in time: %s", message).WithHint("raise --start-timeout")

@@ -19,6 +19,7 @@ Three repairs are made on the way, each in this process only:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
@@ -61,6 +62,9 @@ class Outcome:
             self.fields["error_replies"].append(error)
 
     def write(self) -> None:
+        # Kept free by the runner, so that a full disk can be told of.
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(self.path + ".reserve")
         replace(json.dumps(self.fields), self.path)
 
 
