@@ -24,6 +24,8 @@ RUN UV_COMPILE_BYTECODE=1 /tmp/tools/install.sh /opt/tools \
  && /opt/tools/bin/python -c 'import papermill, nbconvert, scanpy, pytest'
 
 FROM ${RUNNER_IMAGE} AS runner
+# Slim images trust nobody, and clone speaks HTTPS.
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /src/bin/step-runner /usr/local/bin/step-runner
 RUN mkdir -m 1777 /workspace
 ENV STEP_RUNNER_WORKSPACE=/workspace
