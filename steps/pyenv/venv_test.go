@@ -53,6 +53,12 @@ func TestEnvironmentThatIsNotWhole(t *testing.T) {
 		"marker cut off": func(t *testing.T, l *lab, v *Venv) {
 			require.NoError(t, os.Truncate(filepath.Join(v.Dir, markerName), 20))
 		},
+		"marker of another recipe": func(t *testing.T, l *lab, v *Venv) {
+			mark := filepath.Join(v.Dir, markerName)
+			text, err := os.ReadFile(mark)
+			require.NoError(t, err)
+			require.NoError(t, os.WriteFile(mark, []byte(strings.Replace(string(text), `"key": "`, `"key": "0`, 1)), 0o600))
+		},
 		"interpreter gone": func(t *testing.T, l *lab, v *Venv) {
 			require.NoError(t, os.Remove(v.Python))
 			require.NoError(t, os.Symlink("/nonexistent/python", v.Python))
