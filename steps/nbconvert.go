@@ -1,11 +1,9 @@
 package steps
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -14,6 +12,7 @@ import (
 	"github.com/step-runner/step-runner/artifacts/record"
 	"github.com/step-runner/step-runner/steps/child"
 	"github.com/step-runner/step-runner/steps/notebook"
+	"github.com/step-runner/step-runner/steps/pyenv"
 )
 
 // Nbconvert renders executed notebooks to HTML.
@@ -156,11 +155,11 @@ func (c *converter) nbconvert(ctx context.Context, src, page string) error {
 	if !c.opts.Scripts {
 		args = append(args, "--NbConvertBase.display_data_priority="+static)
 	}
-	last := &lastLine{w: c.Out}
+	tail := pyenv.NewTail(c.Out)
 	res, err := c.Child(ctx, child.Spec{
-		Argv: append(args, pythonGlobEscape(src)), Dir: filepath.Join(c.work, "cwd"), Env: c.ChildEnv(), Out: last, Limits: c.opts.Limits,
+		Argv: append(args, pythonGlobEscape(src)), Dir: filepath.Join(c.work, "cwd"), Env: c.ChildEnv(), Out: tail, Limits: c.opts.Limits,
 	})
-	switch module := missingModule.FindStringSubmatch(last.String()); {
+	switch module := missingModule.FindStringSubmatch(tail.Reason()); {
 	case err != nil:
 		return err
 	case res.OOMKills > 0 && res.Signal != "":
@@ -170,7 +169,7 @@ func (c *converter) nbconvert(ctx context.Context, src, page string) error {
 	case res.ExitCode != 0 && module != nil:
 		return record.Failf(record.MissingTool, "nbconvert cannot be run: there is no Python module %s", module[1])
 	case res.ExitCode != 0:
-		return record.Failf(record.ConvertFailed, "nbconvert ended with exit code %d: %s", res.ExitCode, last)
+		return record.Failf(record.ConvertFailed, "nbconvert ended with exit code %d: %s", res.ExitCode, tail.Reason())
 	}
 	return nil
 }
@@ -214,35 +213,4 @@ func (c *converter) check(n *notebook.Notebook, page string) error {
 		c.Note("the page does not load what the notebook's outputs want from other hosts: %s", strings.Join(p.External[:min(len(p.External), 5)], ", "))
 	}
 	return nil
-}
-
-// lastLine passes everything on and keeps the last line that is not blank.
-type lastLine struct {
-	w             io.Writer
-	current, last []byte
-}
-
-const longestLastLine = 500
-
-func (l *lastLine) Write(b []byte) (int, error) {
-	for line := range bytes.Lines(b) {
-		text, ended := bytes.CutSuffix(line, []byte("\n"))
-		l.current = append(l.current, text[:min(len(text), longestLastLine-len(l.current))]...)
-		if ended {
-			l.keep()
-		}
-	}
-	return l.w.Write(b)
-}
-
-func (l *lastLine) keep() {
-	if line := bytes.TrimSpace(l.current); len(line) > 0 {
-		l.last = append(l.last[:0], line...)
-	}
-	l.current = l.current[:0]
-}
-
-func (l *lastLine) String() string {
-	l.keep()
-	return string(l.last)
 }
