@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"github.com/step-runner/step-runner/artifacts/record"
-	"github.com/step-runner/step-runner/units"
+	"github.com/step-runner/step-runner/artifacts/units"
 )
 
 // Requirements are what a run asks of its GPUs. A zero value asks for nothing.

@@ -8,7 +8,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/step-runner/step-runner/artifacts/record"
-	"github.com/step-runner/step-runner/units"
+	"github.com/step-runner/step-runner/artifacts/units"
 )
 
 // WriteTable shows the devices to a person, one a line, MIG instances below

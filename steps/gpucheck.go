@@ -5,8 +5,8 @@ import (
 	"time"
 
 	"github.com/step-runner/step-runner/artifacts/record"
+	"github.com/step-runner/step-runner/artifacts/units"
 	"github.com/step-runner/step-runner/gpu"
-	"github.com/step-runner/step-runner/units"
 )
 
 // GPUCheck says which GPUs this container can use.

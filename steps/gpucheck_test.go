@@ -11,7 +11,7 @@ import (
 
 	"github.com/step-runner/step-runner/artifacts"
 	"github.com/step-runner/step-runner/artifacts/record"
-	"github.com/step-runner/step-runner/units"
+	"github.com/step-runner/step-runner/artifacts/units"
 )
 
 // fakeProber answers with what it holds.

@@ -8,9 +8,9 @@ import (
 
 	"github.com/step-runner/step-runner/artifacts"
 	"github.com/step-runner/step-runner/artifacts/record"
+	"github.com/step-runner/step-runner/artifacts/units"
 	"github.com/step-runner/step-runner/gpu"
 	"github.com/step-runner/step-runner/steps/child"
-	"github.com/step-runner/step-runner/units"
 )
 
 // The policies of --gpu.

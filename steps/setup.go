@@ -12,10 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/step-runner/step-runner/artifacts/record"
+	"github.com/step-runner/step-runner/artifacts/units"
 	"github.com/step-runner/step-runner/steps/child"
 	"github.com/step-runner/step-runner/steps/preflight"
 	"github.com/step-runner/step-runner/steps/pyenv"
-	"github.com/step-runner/step-runner/units"
 )
 
 // Setup checks what the container and the workspace offer, before anything is spent.

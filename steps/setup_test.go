@@ -15,8 +15,8 @@ import (
 
 	"github.com/step-runner/step-runner/artifacts"
 	"github.com/step-runner/step-runner/artifacts/record"
+	"github.com/step-runner/step-runner/artifacts/units"
 	"github.com/step-runner/step-runner/steps/steptest"
-	"github.com/step-runner/step-runner/units"
 )
 
 // setupRun executes setup and returns its record, read back from disk, and facts.
