@@ -66,6 +66,7 @@ func (s *Pytest) Facts() any { return &s.facts }
 
 var (
 	pytestVariable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	pytestWorkers  = regexp.MustCompile(`^(|auto|logical|[1-9][0-9]{0,3})$`)
 	pytestSecret   = regexp.MustCompile(`(?i)((^|_)(PASS|PASSWORD|PASSWD|TOKEN|SECRET|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|CREDENTIALS?)|_PWD)$`)
 )
 
@@ -87,8 +88,20 @@ func (s *Pytest) Validate() error {
 			return record.Failf(record.Usage, "--env-from %s: it is no name of a variable", name)
 		}
 	}
-	if !regexp.MustCompile(`^(|auto|logical|[1-9][0-9]{0,3})$`).MatchString(s.Workers) {
+	if !pytestWorkers.MatchString(s.Workers) {
 		return record.Failf(record.Usage, "--workers %s: it is a number or auto", s.Workers)
+	}
+	return s.validateNames()
+}
+
+// validateNames refuses names of reports that are no file names: what they name
+// is removed before the tests run.
+func (s *Pytest) validateNames() error {
+	for _, r := range [][3]string{{"--coverage-xml", s.CoverageXML, ".xml"}, {"--result-xml", s.ResultXML, ".xml"}, {"--report-html", s.ReportHTML, ".html"}} {
+		name := filepath.Base(r[1])
+		if r[1] != "" && (filepath.Ext(name) != r[2] || name == r[2]) {
+			return record.Failf(record.Usage, "%s %s: give a file name that ends in %s", r[0], r[1], r[2])
+		}
 	}
 	return nil
 }

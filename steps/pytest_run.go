@@ -56,6 +56,9 @@ func (t *pytestRun) open(ctx context.Context) error {
 	t.coverage = t.opts.pytestOutput(t.Job, "--coverage-xml", t.opts.CoverageXML, "coverage", ".xml")
 	t.results = t.opts.pytestOutput(t.Job, "--result-xml", t.opts.ResultXML, "pytest_results", ".xml")
 	t.html = t.opts.pytestOutput(t.Job, "--report-html", t.opts.ReportHTML, "pytest_report", ".html")
+	if t.coverage == t.results {
+		return record.Failf(record.Usage, "%s is the name of two reports", filepath.Base(t.results))
+	}
 	for _, path := range []string{t.coverage, t.results, t.html, t.work()} {
 		if err := os.RemoveAll(path); err != nil {
 			return err

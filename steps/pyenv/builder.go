@@ -63,8 +63,9 @@ func (v *Venv) Close() {
 	}
 }
 
-// foreignEnv are variables that would bring packages of other environments.
-var foreignEnv = regexp.MustCompile(`^(PYTHONHOME|PYTHONPATH|PYTHONSTARTUP|PYTHONUSERBASE|VIRTUAL_ENV)=`)
+// foreignEnv are variables that would bring packages of other environments, or
+// keep pytest from the plugins of this one.
+var foreignEnv = regexp.MustCompile(`^(PYTHONHOME|PYTHONPATH|PYTHONSTARTUP|PYTHONUSERBASE|VIRTUAL_ENV|PYTEST_DISABLE_PLUGIN_AUTOLOAD)=`)
 
 // Environ is environ changed for programs that run in the environment, with what
 // Site has laid down in site. An environment that is used as it is keeps its own.

@@ -2,6 +2,7 @@ package pyenv
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -21,6 +22,9 @@ const lockPause = 100 * time.Millisecond
 // else holds it.
 func take(ctx context.Context, path string, how int, waiting func()) (*lock, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o664)
+	if errors.Is(err, os.ErrPermission) {
+		f, err = os.Open(path) // Another user's: a lock needs no more.
+	}
 	if err != nil {
 		return nil, err
 	}

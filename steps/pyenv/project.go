@@ -92,7 +92,7 @@ func tomlFailure(kind record.Kind, name string, err error) error {
 	if errors.As(err, &at) {
 		row, column := at.Position()
 		return record.Failf(kind, "%s line %d, column %d: %s", name, row, column, strings.TrimPrefix(at.Error(), "toml: ")).
-			WithHint("correct that line; `python -m tomllib` reads the file too")
+			WithHint("correct that line of the test repository's %s", name)
 	}
 	return record.Failf(kind, "%s: %w", name, err)
 }
