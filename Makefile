@@ -23,7 +23,7 @@ build: ## bin/step-runner
 	go build -trimpath -ldflags '$(LDFLAGS)' -o '$(BINARY)' ./cmd/step-runner
 
 test: tools ## every test
-	go test ./...
+	go test -timeout 30m ./...
 
 test-gpu: ## the tests that need a GPU, on this machine
 	go test -tags gpu -count 1 -v -run '^TestGPU' ./gpu
