@@ -11,6 +11,17 @@ import (
 	"slices"
 )
 
+// Vacate removes what lies at path, so that a new attempt can begin there. What a
+// notebook or test of another user's attempt has closed to all others cannot be
+// removed: it is put aside as path.left.
+func Vacate(path string) error {
+	err := os.RemoveAll(path)
+	if errors.Is(err, fs.ErrPermission) && os.Rename(path, free(path+".left")) == nil {
+		return nil
+	}
+	return err
+}
+
 // CopyTree copies the directory src to dst, which must not be there or be empty:
 // what a step may change is a copy, so that the clone stays what it was. Modes
 // are kept, and symlinks whose target is inside src. Left out are everything
@@ -98,8 +109,13 @@ func (c *treeCopy) dir(path string, d fs.DirEntry) error {
 	if err := c.to.Mkdir(path, 0o775); err != nil {
 		return err
 	}
-	// What is to go into it needs the owner's bits.
-	return c.to.Chmod(path, info.Mode().Perm()|0o700)
+	made, err := c.to.Lstat(path)
+	if err != nil {
+		return err
+	}
+	// What is to go into it needs the owner's bits, and in the volume's group, which
+	// need not be this process's, it is by the setgid bit alone.
+	return c.to.Chmod(path, info.Mode().Perm()|0o700|made.Mode()&fs.ModeSetgid)
 }
 
 func (c *treeCopy) symlink(path string) error {

@@ -6,11 +6,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 func put(t *testing.T, mode os.FileMode, content string, elem ...string) string {
@@ -97,4 +99,59 @@ func TestCopyTreeIntoItself(t *testing.T) {
 	assert.FileExists(t, filepath.Join(dst, "workspace", "data"))
 	assert.NoDirExists(t, filepath.Join(dst, "workspace", "runs"))
 	assert.NoDirExists(t, filepath.Join(dst, "copy"))
+}
+
+func TestCopyTreeStaysInTheGroupOfItsPlace(t *testing.T) {
+	src, dst := t.TempDir(), filepath.Join(t.TempDir(), "shared")
+	put(t, 0o644, "a", src, "sub", "deep", "a")
+	require.NoError(t, os.Mkdir(dst, 0o775))
+	require.NoError(t, os.Chmod(dst, 0o775|fs.ModeSetgid))
+	_, err := CopyTree(t.Context(), src, dst)
+	require.NoError(t, err)
+	for _, dir := range []string{"sub", "sub/deep"} {
+		info, err := os.Stat(filepath.Join(dst, dir))
+		require.NoError(t, err)
+		assert.NotZero(t, info.Mode()&fs.ModeSetgid, "%s: %s", dir, info.Mode())
+	}
+}
+
+// asAnyUser calls do on a thread to which files are closed that are for their
+// owner only, also when the test runs as root.
+func asAnyUser(t *testing.T, do func()) {
+	if os.Getuid() != 0 {
+		do()
+		return
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		// Never unlocked: the thread ends with the goroutine.
+		runtime.LockOSThread()
+		assert.NoError(t, unix.Setfsuid(12345))
+		do()
+	}()
+	<-done
+}
+
+func TestVacatePutsAsideWhatCannotBeRemoved(t *testing.T) {
+	parent := t.TempDir()
+	require.NoError(t, os.Chmod(parent, 0o777))
+	require.NoError(t, os.Chmod(filepath.Dir(parent), 0o755))
+	work := filepath.Join(parent, "work")
+	for _, left := range []string{"work.left", "work.left-2"} {
+		put(t, 0o644, left, work, "private", "file")
+		require.NoError(t, os.Chmod(work, 0o777))
+		require.NoError(t, os.Chmod(filepath.Join(work, "private"), 0o500))
+		t.Cleanup(func() { os.Chmod(filepath.Join(parent, left, "private"), 0o700) })
+		asAnyUser(t, func() { assert.NoError(t, Vacate(work)) })
+		assert.NoDirExists(t, work)
+		b, err := os.ReadFile(filepath.Join(parent, left, "private", "file"))
+		require.NoError(t, err)
+		assert.Equal(t, left, string(b))
+	}
+	put(t, 0o644, "", work, "open", "file")
+	require.NoError(t, Vacate(work))
+	assert.NoDirExists(t, work)
+	assert.NoDirExists(t, work+".left-3", "what can be removed is")
+	require.NoError(t, Vacate(work), "nothing there")
 }

@@ -71,7 +71,8 @@ func (j *Job) homeEnv() []string {
 	if j.Env.Run == nil || writableDir(j.Getenv("HOME")) {
 		return env
 	}
-	home := j.Env.Run.Path("work", "home")
+	// One for each user: programs keep directories in it that they close to all others.
+	home := j.Env.Run.Path("work", "home-"+strconv.Itoa(os.Getuid()))
 	if err := os.MkdirAll(home, 0o775); err != nil {
 		return env
 	}

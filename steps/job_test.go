@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -435,5 +436,5 @@ func TestJobGivesChildrenAHome(t *testing.T) {
 		return err
 	}))
 	require.NoError(t, err)
-	assert.Equal(t, e.Run.Path("work", "home")+"\n", out.String())
+	assert.Equal(t, e.Run.Path("work", "home-"+strconv.Itoa(os.Getuid()))+"\n", out.String())
 }

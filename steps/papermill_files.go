@@ -23,7 +23,7 @@ func (m *mill) open(ctx context.Context, files []notebookFile) (err error) {
 		return err
 	}
 	m.work = m.Env.Run.Path("work", "papermill")
-	if err := os.RemoveAll(m.work); err != nil {
+	if err := artifacts.Vacate(m.work); err != nil {
 		return err
 	}
 	// Alone in its directory, which Python searches for modules first: papermill must

@@ -59,10 +59,13 @@ func (t *pytestRun) open(ctx context.Context) error {
 	if t.coverage == t.results {
 		return record.Failf(record.Usage, "%s is the name of two reports", filepath.Base(t.results))
 	}
-	for _, path := range []string{t.coverage, t.results, t.html, t.work()} {
+	for _, path := range []string{t.coverage, t.results, t.html} {
 		if err := os.RemoveAll(path); err != nil {
 			return err
 		}
+	}
+	if err := artifacts.Vacate(t.work()); err != nil {
+		return err
 	}
 	src, err := t.source()
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -197,7 +198,7 @@ func TestSetupHomeIsNotWritable(t *testing.T) {
 	j := &Job{Env: e.Env, Rec: &record.Record{}}
 	(&Setup{}).noteUser(j)
 	assert.True(t, noted(j.Rec, `HOME ("/proc") cannot be written`), j.Rec.Notes)
-	assert.Contains(t, j.ChildEnv(), "HOME="+e.Run.Path("work", "home"))
+	assert.Contains(t, j.ChildEnv(), "HOME="+e.Run.Path("work", "home-"+strconv.Itoa(os.Getuid())))
 }
 
 // wheels is a directory with wheels of the required tools, which contain no more

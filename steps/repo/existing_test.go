@@ -142,3 +142,20 @@ func TestGetFailureLeavesWhatWasThere(t *testing.T) {
 	assert.Equal(t, "work of days", read(t, w.o.Dir, "mine"))
 	assert.Empty(t, leftovers(t, filepath.Dir(w.o.Dir), "source"))
 }
+
+// go-git's directories are for their owner. In a volume whose group is not the
+// process's own, only the setgid bit keeps what comes into them in that group.
+func TestShareWithGroup(t *testing.T) {
+	clone := filepath.Join(t.TempDir(), "clone")
+	dir := filepath.Join(clone, ".git")
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "refs"), 0o755))
+	for path, mode := range map[string]os.FileMode{clone: 0o775, dir: 0o755, filepath.Join(dir, "refs"): 0o700} {
+		require.NoError(t, os.Chmod(path, mode|os.ModeSetgid))
+	}
+	require.NoError(t, shareWithGroup(dir))
+	for path, want := range map[string]os.FileMode{dir: 0o775, filepath.Join(dir, "refs"): 0o770} {
+		info, err := os.Stat(path)
+		require.NoError(t, err)
+		assert.Equal(t, want|os.ModeSetgid|os.ModeDir, info.Mode(), path)
+	}
+}

@@ -185,6 +185,6 @@ func shareWithGroup(dir string) error {
 		if err != nil || info.Mode()&fs.ModeSymlink != 0 {
 			return err
 		}
-		return os.Chmod(path, info.Mode().Perm()|(info.Mode().Perm()&0o700)>>3)
+		return os.Chmod(path, info.Mode().Perm()|(info.Mode().Perm()&0o700)>>3|info.Mode()&fs.ModeSetgid)
 	})
 }
