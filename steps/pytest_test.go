@@ -226,6 +226,7 @@ def pytest_unconfigure(config):
 func TestPytestFaults(t *testing.T) {
 	for name, f := range pytestFaults {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			e := NewTestEnv(t)
 			s := pytestStep(pytestProject(t, f.files))
 			if f.set != nil {

@@ -29,6 +29,7 @@ type lab struct {
 // newLab offers the wheels, and the tools of the test environment in PATH.
 func newLab(t *testing.T, wheels []wheel, environ ...string) *lab {
 	t.Helper()
+	t.Parallel()
 	w, err := artifacts.OpenWorkspace(filepath.Join(t.TempDir(), "ws"))
 	require.NoError(t, err)
 	python := steptest.Python(t)
