@@ -2,13 +2,11 @@ package steps
 
 import (
 	"context"
-	_ "embed"
 	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/step-runner/step-runner/artifacts"
 	"github.com/step-runner/step-runner/artifacts/record"
@@ -16,9 +14,6 @@ import (
 	"github.com/step-runner/step-runner/steps/junit"
 	"github.com/step-runner/step-runner/steps/pyenv"
 )
-
-//go:embed pytest_receipt.py
-var pytestReceiptPy []byte
 
 // pytestRun is one run of the tests.
 type pytestRun struct {
@@ -125,63 +120,6 @@ func (t *pytestRun) ours(src string) []string {
 	return dirs
 }
 
-// environment builds the tests' environment and says in the facts how.
-func (t *pytestRun) environment(ctx context.Context) (err error) {
-	python := t.opts.Python
-	if python == "" {
-		if python, err = t.Python(); err != nil {
-			return err
-		}
-	}
-	b := &pyenv.Builder{
-		Workspace: t.Workspace, Run: t.Child, Environ: t.ChildEnv(), Out: t.Out, Log: t.Log,
-		Kind: record.TestEnvFailed, Limits: child.Limits{Grace: t.opts.Grace},
-	}
-	plugins := []string{"pytest-cov", "pytest-html"}
-	if t.opts.Workers != "" {
-		plugins = append(plugins, "pytest-xdist")
-	}
-	if t.opts.Install == "none" {
-		t.venv, err = b.Existing(ctx, python, plugins)
-	} else {
-		spec := pyenv.Tests{Python: python, Project: t.project, Installer: t.opts.Install, Groups: t.opts.Groups, Extras: t.opts.Extras, Plugins: plugins}
-		t.venv, t.facts.Env.Fallbacks, err = b.Tests(ctx, spec)
-	}
-	for _, reason := range t.facts.Env.Fallbacks {
-		t.Note("another installer was used: %s", reason)
-	}
-	if err != nil {
-		return err
-	}
-	t.noteEnvironment(plugins)
-	if err := t.venv.Site(t.dir, t.site); err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(t.site, "step_runner_receipt.py"), pytestReceiptPy, 0o664)
-}
-
-func (t *pytestRun) noteEnvironment(plugins []string) {
-	e := &t.facts.Env
-	e.Installer, e.Python, e.Cached = t.venv.Installer, t.venv.PythonVersion, t.venv.Cached
-	e.Versions = map[string]string{}
-	for _, name := range append(plugins, "pytest", "coverage") {
-		if v, ok := t.venv.Versions[name]; ok {
-			e.Versions[name] = v
-		}
-	}
-	for i, reason := range e.Fallbacks {
-		e.Fallbacks[i] = t.Secrets.String(reason)
-	}
-	for _, n := range t.venv.Notes {
-		t.Note("%s", n)
-	}
-	for _, name := range plugins {
-		if reason, ok := t.venv.Lacking[name]; ok {
-			t.Note("without %s: %s", name, reason)
-		}
-	}
-}
-
 // pytest runs pytest.
 func (t *pytestRun) pytest(ctx context.Context) (child.Result, error) {
 	env, err := t.variables()
@@ -236,36 +174,6 @@ func (t *pytestRun) targets() []string {
 		return []string{"--cov"}
 	}
 	return []string{"--cov=."}
-}
-
-// variables are the tests' environment.
-func (t *pytestRun) variables() ([]string, error) {
-	var given []string
-	for _, name := range t.opts.EnvFrom {
-		value := t.Getenv(name)
-		if value == "" {
-			return nil, record.Failf(record.BadInput, "--env-from %s: the variable is not set", name).WithHint("set it for step-runner, for instance from a Secret")
-		}
-		given = append(given, name+"="+value)
-	}
-	env := t.venv.Environ(t.ChildEnv(), t.site)
-	t.hide(append(env, given...))
-	return append(append(append(env, given...),
-		"STEP_RUNNER_PYTEST_RECEIPT="+t.work("receipt.json"), "STEP_RUNNER_VARIANT="+string(t.Variant),
-		"COVERAGE_FILE="+t.work("coverage.data")), t.opts.Env...), nil
-}
-
-// shortestSecret is what can be told from an ordinary word in a log.
-const shortestSecret = 6
-
-// hide keeps secrets that the tests get out of everything that is written.
-func (t *pytestRun) hide(env []string) {
-	for _, kv := range env {
-		name, value, _ := strings.Cut(kv, "=")
-		if pytestSecret.MatchString(name) && len(value) >= shortestSecret {
-			t.Secrets.Add(value)
-		}
-	}
 }
 
 // read reads what pytest has left, and records it, also when it failed.
