@@ -110,6 +110,7 @@ func TestPytestWorkersAndFailures(t *testing.T) {
 	}{
 		"fails":        {"def test_a(): assert 0\ndef test_b(): pass\n", record.TestsFailed},
 		"worker dies":  {"import os\ndef test_a(): os._exit(0)\ndef test_b(): pass\n", record.TestsFailed},
+		"ends early":   {"import pytest\ndef test_a(): pytest.exit('enough', returncode=0)\ndef test_b(): pass\ndef test_c(): pass\n", record.TestsCrashed},
 		"only skipped": {"import pytest\n@pytest.mark.skip\ndef test_a(): pass\n", record.TestsSkipped},
 	} {
 		dir := pytestProject(t, map[string]string{"test_a.py": c.text})

@@ -110,6 +110,14 @@ var pytestFaults = map[string]struct {
 		kind:  record.TestsFailed, code: 60, message: "XPASS(strict)", outputs: pytestAllReports,
 		facts: record.PytestFacts{Tests: 1, Failures: 1, Failed: []record.Testcase{{Name: "test_a", Classname: "test_a", Outcome: "failure", Message: "[XPASS(strict)] known"}}},
 	},
+	"a test selected twice": {
+		files:   map[string]string{"test_a.py": pytestGreen, "conftest.py": "def pytest_collection_modifyitems(items): items[:] = items * 2\n"},
+		outputs: pytestAllReports, facts: record.PytestFacts{Tests: 2, Passed: 2},
+	},
+	"tests taken out by a plugin": {
+		files:   map[string]string{"test_a.py": pytestGreen + "def test_b(): assert 0\n", "conftest.py": "def pytest_collection_modifyitems(items): del items[1]\n"},
+		outputs: pytestAllReports, facts: record.PytestFacts{Tests: 1, Passed: 1},
+	},
 	"no test matches": {
 		files: map[string]string{"test_a.py": pytestGreen}, set: func(s *Pytest) { s.Markers = "single_cell" },
 		kind: record.NoTests, code: 61, message: `selected by --markers "single_cell"`, outputs: pytestAllReports,
