@@ -12,7 +12,6 @@ import (
 	"github.com/step-runner/step-runner/artifacts/record"
 	"github.com/step-runner/step-runner/steps/child"
 	"github.com/step-runner/step-runner/steps/notebook"
-	"github.com/step-runner/step-runner/steps/pyenv"
 )
 
 // Nbconvert renders executed notebooks to HTML.
@@ -155,7 +154,7 @@ func (c *converter) nbconvert(ctx context.Context, src, page string) error {
 	if !c.opts.Scripts {
 		args = append(args, "--NbConvertBase.display_data_priority="+static)
 	}
-	tail := pyenv.NewTail(c.Out)
+	tail := child.NewTail(c.Out)
 	res, err := c.Child(ctx, child.Spec{
 		Argv: append(args, pythonGlobEscape(src)), Dir: filepath.Join(c.work, "cwd"), Env: c.ChildEnv(), Out: tail, Limits: c.opts.Limits,
 	})

@@ -26,7 +26,7 @@ type pytestRun struct {
 	venv      *pyenv.Venv
 	// The reports in the run's artifacts.
 	coverage, results, html string
-	tail                    *pyenv.Tail
+	tail                    *child.Tail
 	report                  *junit.Report
 	counts                  junit.Counts
 	// reportErr is why there is no report.
@@ -126,7 +126,7 @@ func (t *pytestRun) pytest(ctx context.Context) (child.Result, error) {
 	if err != nil {
 		return child.Result{}, err
 	}
-	t.tail = pyenv.NewTail(t.Out)
+	t.tail = child.NewTail(t.Out)
 	return t.Child(ctx, child.Spec{
 		Argv: t.argv(), Dir: t.dir, Env: env, Out: t.tail,
 		Limits: child.Limits{NoOutputTimeout: t.opts.NoOutputTimeout, Grace: t.opts.Grace},

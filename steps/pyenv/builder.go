@@ -142,7 +142,7 @@ func (b *Builder) env(venv string) []string {
 // run runs one program of an installer and turns a bad end into a failure that
 // has the program's own last words.
 func (b *Builder) run(ctx context.Context, dir, venv string, argv ...string) error {
-	words := NewTail(b.Out)
+	words := child.NewTail(b.Out)
 	res, err := b.Run(ctx, child.Spec{Argv: argv, Dir: dir, Env: b.env(venv), Out: words, Limits: b.Limits})
 	switch {
 	case err != nil:

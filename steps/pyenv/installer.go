@@ -71,7 +71,7 @@ var versionWords = regexp.MustCompile(`\d+(\.\w+)+`)
 func (b *Builder) probe(ctx context.Context, argv []string) (string, error) {
 	argv = append(slices.Clone(argv), "--version")
 	var out limited
-	words := NewTail(&bytes.Buffer{})
+	words := child.NewTail(&bytes.Buffer{})
 	res, err := b.Run(ctx, child.Spec{Argv: argv, Env: b.env(""), Out: words, Stdout: &out, Limits: b.Limits})
 	if err != nil {
 		return "", err

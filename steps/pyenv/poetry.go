@@ -72,7 +72,7 @@ func rootNote(ctx context.Context, err error) ([]string, error) {
 // other: settings can make it choose the image's own.
 func (b *Builder) poetryAims(ctx context.Context, poetry installer, p *Project, dir string) error {
 	var out limited
-	words := NewTail(b.Out)
+	words := child.NewTail(b.Out)
 	argv := append(slices.Clone(poetry.argv), "--no-ansi", "env", "info", "--path")
 	res, err := b.Run(ctx, child.Spec{Argv: argv, Dir: p.Dir, Env: b.env(dir), Out: words, Stdout: &out, Limits: b.Limits})
 	if err != nil {
