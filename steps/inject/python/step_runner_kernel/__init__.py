@@ -1,0 +1,1 @@
+"""What step-runner does inside the Python processes of a notebook."""

@@ -1,0 +1,54 @@
+"""What one process did with GPU memory, for the runner to read."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from step_runner_kernel.policy import Policy
+
+
+@dataclass
+class Override:
+    """A call of the program's own that the policy let through, in part or whole."""
+
+    call: str
+    asked: dict[str, Any]
+    applied: dict[str, Any]
+
+
+@dataclass
+class Receipt:
+    """State is "importing" until the policy is applied, then "applied" or "failed".
+
+    Bytes and allocation counts are those that went through RMM; the peak is that of
+    the device that had the highest.
+    """
+
+    policy: Policy
+    state: str = "importing"
+    rmm: str = ""
+    devices: list[int] = field(default_factory=list)
+    resource: str = ""
+    initial_pool_bytes: int | None = None
+    maximum_pool_bytes: int | None = None
+    allocators: list[str] = field(default_factory=list)
+    overrides: list[Override] = field(default_factory=list)
+    peak_bytes: int = 0
+    allocations: int = 0
+    error: str = ""
+    no_gpu: bool = False
+
+    def write(self) -> None:
+        """Replaces this process's receipt, whole or not at all."""
+        content = asdict(self)
+        content["policy"].pop("receipts")
+        content |= {"pid": os.getpid(), "argv": list(getattr(sys, "orig_argv", []))}
+        path = os.path.join(self.policy.receipts, f"rmm-{os.getpid()}.json")
+        part = f"{path}.part"
+        with open(part, "w", encoding="utf-8") as f:
+            json.dump(content, f)
+        os.replace(part, path)

@@ -1,0 +1,6 @@
+class cuda:
+    allocator = None
+
+    @classmethod
+    def set_allocator(cls, allocator):
+        cls.allocator = allocator
