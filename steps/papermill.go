@@ -33,6 +33,7 @@ type PapermillOptions struct {
 	Patches          string        `help:"YAML list of patches: notebook, match, replace, count. See below." placeholder:"FILE"`
 	Env              []string      `name:"env" sep:"none" help:"Variable of the notebooks. With NOTEBOOK:, that of one notebook. May be repeated." placeholder:"[NOTEBOOK:]NAME=VALUE"`
 	Output           string        `seed:"OUTPUT_NOTEBOOK" help:"File name of the executed notebook, in the run's artifacts, when there is one notebook." placeholder:"FILE"`
+	RMM              PapermillRMM  `embed:""`
 	child.Limits     `embed:""`
 }
 
@@ -63,6 +64,11 @@ A notebook has succeeded when papermill says so and the executed notebook proves
 that every cell ran to its end. The kernel's environment has
 STEP_RUNNER_VARIANT (lite or original), and no variable that holds a token.
 
+With --rmm the GPU memory of the notebooks' processes is managed: the policy is
+applied when a process imports rmm, and a notebook's own rmm.reinitialize is held
+within it and recorded. Each process leaves a receipt; a notebook that imported rmm
+without one, or in which the policy could not be applied, has failed.
+
 Exit status: 0 when every notebook succeeded, else that of the first one that
 did not: 40 missing, 41 invalid, 42 a cell raised an error, 43 ended itself early,
 44 the kernel died, 45 out of memory, 46 missing module, 47 interrupted, 48 cells
@@ -74,6 +80,9 @@ unrun, 49 a patch or parameter does not fit, 20 to 24 the GPU (see gpu-check),
 func (s *Papermill) Run(ctx context.Context, j *Job) error {
 	if s.Subsample {
 		j.Env.Variant, j.Rec.Variant = artifacts.Lite, string(artifacts.Lite)
+	}
+	if err := s.RMM.check(); err != nil {
+		return err
 	}
 	files, err := s.files(j)
 	if err != nil {
@@ -87,12 +96,16 @@ func (s *Papermill) Run(ctx context.Context, j *Job) error {
 	if err := s.GPUNeeds.check(ctx, j, s.facts.GPU); err != nil {
 		return err
 	}
+	policy, err := s.RMM.policy(j, s.facts.GPU, s.GPUNeeds.GPU != GPUOff && s.GPUNeeds.GPU != "")
+	if err != nil {
+		return err
+	}
 	if s.Limits.Timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, s.Limits.Timeout, record.Failf(record.TimedOut, "papermill took longer than --timeout %s", s.Limits.Timeout))
 		defer cancel()
 	}
-	m := &mill{Job: j, opts: &s.PapermillOptions, set: set}
+	m := &mill{Job: j, opts: &s.PapermillOptions, set: set, policy: policy}
 	if err := m.open(ctx, files); err != nil {
 		return err
 	}

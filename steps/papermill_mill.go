@@ -14,14 +14,17 @@ import (
 	"github.com/step-runner/step-runner/artifacts"
 	"github.com/step-runner/step-runner/artifacts/record"
 	"github.com/step-runner/step-runner/steps/child"
+	"github.com/step-runner/step-runner/steps/inject"
 	"github.com/step-runner/step-runner/steps/notebook"
 )
 
 // mill runs notebooks, one after the other, in copies of their trees.
 type mill struct {
 	*Job
-	opts   *PapermillOptions
-	set    *papermillSettings
+	opts *PapermillOptions
+	set  *papermillSettings
+	// policy is nil when the notebooks' GPU memory is left alone.
+	policy *inject.Policy
 	python string
 	work   string
 	copied map[string]bool
@@ -54,6 +57,9 @@ func (m *mill) try(ctx context.Context, f notebookFile, output string, nb *recor
 	if err != nil {
 		return err
 	}
+	if err := m.inject(r); err != nil {
+		return err
+	}
 	ending, err := m.run(ctx, r)
 	if err != nil {
 		return err
@@ -69,6 +75,8 @@ type milled struct {
 	copy       string
 	nb         *notebook.Notebook
 	parameters []assignment
+	// injected is nil when the notebook's GPU memory is left alone.
+	injected *inject.Dir
 }
 
 func (r *milled) hasParameters(set *papermillSettings) bool {
@@ -126,7 +134,7 @@ func (m *mill) run(ctx context.Context, r *milled) (notebook.Ending, error) {
 	limits.Timeout = 0 // It is for all notebooks together, and in ctx.
 	res, err := m.Child(ctx, child.Spec{
 		Argv: append([]string{m.python, m.launcher(), outcome}, m.arguments(r)...),
-		Dir:  m.work, Env: m.ChildEnv(m.set.envFor(m.Variant, r.notebookFile)...), Out: progress, Limits: limits,
+		Dir:  m.work, Env: m.env(r), Out: progress, Limits: limits,
 	})
 	e := notebook.Ending{ExitCode: res.ExitCode, Signal: res.Signal, OOMKills: max(0, res.OOMKills), Stopped: record.AsFailure(err)}
 	if e.Outcome, err = notebook.ReadOutcome(outcome); err != nil {
@@ -200,6 +208,9 @@ func (m *mill) judge(r *milled, e notebook.Ending, rec *record.Notebook) error {
 	}
 	for _, note := range v.Notes {
 		m.Note("notebook %s: %s", r.Rel, note)
+	}
+	if r.injected != nil {
+		rec.RMM, v.Failure = m.judgeRMM(r, &v)
 	}
 	if v.Failure != nil {
 		return v.Failure

@@ -45,8 +45,12 @@ func hostile(s string) []*record.Record {
 	e := record.CellError{Name: s, Value: s, Cell: 1, Source: s}
 	*rs[0].Facts.(*record.SetupFacts) = record.SetupFacts{GPUFacts: record.GPUFacts{Driver: s, CUDA: s, GPUs: []record.GPU{{Name: s, UUID: s}}}}
 	*rs[1].Facts.(*record.CloneFacts) = record.CloneFacts{URL: s, Revision: s, Commit: s}
-	nb := record.Notebook{Input: s, Error: &e, Prepared: []string{s}, AllowedErrors: []record.CellError{e}}
-	*rs[2].Facts.(*record.PapermillFacts) = record.PapermillFacts{Error: &e, Slowest: []record.Cell{{Source: s}}, Notebooks: []record.Notebook{nb, nb}}
+	nb := record.Notebook{Input: s, Error: &e, Prepared: []string{s}, AllowedErrors: []record.CellError{e}, RMM: &record.RMM{
+		Policy: record.RMMPolicy{Mode: s}, Overrides: 1, Processes: []record.RMMProcess{{Overrides: []record.RMMOverride{{Call: s, Asked: s, Applied: s}}}},
+	}}
+	unapplied := nb
+	unapplied.RMM = &record.RMM{Error: s}
+	*rs[2].Facts.(*record.PapermillFacts) = record.PapermillFacts{Error: &e, Slowest: []record.Cell{{Source: s}}, Notebooks: []record.Notebook{nb, unapplied}}
 	rs[5].Facts = &record.PytestFacts{Env: record.TestEnv{Installer: s, Python: s, Fallbacks: []string{s}}, Failed: []record.Testcase{{Name: s, Classname: s, Outcome: s, Message: s}}}
 	*rs[6].Facts.(*record.CollectFacts) = record.CollectFacts{Missing: []string{s}, Invalid: []string{s}, Leaked: []string{s}, Refused: []string{s}, LeftOut: []string{s}}
 	return rs

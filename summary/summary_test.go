@@ -43,7 +43,7 @@ func passed() []*record.Record {
 		},
 		&record.CloneFacts{URL: "https://github.com/example/blueprints.git", Dir: "/w/clones/b/1a", Commit: strings.Repeat("1a", 20), CommitterDate: &committed},
 		&record.PapermillFacts{Cells: record.Cells{Total: 13, Run: 12, Skipped: 1}, Seconds: 70, Slowest: slowest, Notebooks: []record.Notebook{
-			{Input: "/w/clones/b/1a/notebooks/01_scRNA_analysis_preprocessing.ipynb", Output: nb.Path, Cells: record.Cells{Total: 13, Run: 12, Skipped: 1}, Seconds: 70, Prepared: []string{"cell 13 shuts the kernel down: tagged skip-execution"}, AllowedErrors: []record.CellError{{Name: "KeyError", Value: "'x'", Cell: 4}}},
+			{Input: "/w/clones/b/1a/notebooks/01_scRNA_analysis_preprocessing.ipynb", Output: nb.Path, Cells: record.Cells{Total: 13, Run: 12, Skipped: 1}, Seconds: 70, Prepared: []string{"cell 13 shuts the kernel down: tagged skip-execution"}, AllowedErrors: []record.CellError{{Name: "KeyError", Value: "'x'", Cell: 4}}, RMM: managed()},
 		}},
 		&record.NbconvertFacts{Pages: []record.Page{{Input: nb.Path, Output: page.Path}}},
 		&record.CloneFacts{URL: "https://github.com/example/tests.git", Revision: "v1.2", Commit: strings.Repeat("2b", 20)},
@@ -65,6 +65,15 @@ func passed() []*record.Record {
 	rs[5].Notes = []string{"poetry is not there: uv is used"}
 	rs[6].Inputs, rs[6].Outputs = []record.File{nb, page, cov, junit}, []record.File{file("manifest.json", "e", 700), file("papermill.log", "f", 0)}
 	return rs
+}
+
+// managed is a notebook whose own pool was held within the policy.
+func managed() *record.RMM {
+	override := record.RMMOverride{Call: "reinitialize", Asked: `{"devices": [0, 1]}`, Applied: `{"devices": [0]}`}
+	return &record.RMM{
+		Policy: record.RMMPolicy{Mode: "pool", LimitBytes: number(uint64(4 << 30))}, PeakBytes: 3 << 30, Allocations: 12, Overrides: 1,
+		Processes: []record.RMMProcess{{PID: 7, State: "applied", Overrides: []record.RMMOverride{override}}},
+	}
 }
 
 func ends(r *record.Record, s record.Status, f *record.Failure, child record.Child) {

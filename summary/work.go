@@ -25,7 +25,52 @@ func (r *Report) notebooks(d *document) {
 			return fmt.Sprintf("| %d | %s | %s |\n", c.Number, seconds(c.Seconds), r.code(first(c.Source), 100))
 		})
 	}
+	r.memory(d, f)
 	r.changes(d, f)
+}
+
+// memory is a line for each notebook whose GPU memory was managed.
+func (r *Report) memory(d *document, f *record.PapermillFacts) {
+	var lines []string
+	for _, n := range f.Notebooks {
+		if m := n.RMM; m != nil {
+			lines = append(lines, fmt.Sprintf("- GPU memory of %s by RMM (%s): %s\n", r.code(r.inClone(n.Input), 200), r.code(m.Policy.Mode, 20), r.managed(m)))
+		}
+	}
+	if len(lines) > 0 {
+		d.items(3, len(lines), "notebook", func(i int) string { return lines[i] })
+	}
+}
+
+func (r *Report) managed(m *record.RMM) string {
+	if m.Error != "" {
+		return "the policy was not applied: " + r.code(m.Error, 300)
+	}
+	if len(m.Processes) == 0 {
+		return "rmm was not imported"
+	}
+	text := "peak " + size(m.PeakBytes)
+	if limit := m.Policy.LimitBytes; limit != nil {
+		text += " of " + size(*limit)
+	}
+	text += fmt.Sprintf(" in %d process", len(m.Processes))
+	if len(m.Processes) > 1 {
+		text += "es"
+	}
+	if m.Overrides > 0 {
+		text += fmt.Sprintf("; %d of the notebook's own settings held within the policy%s", m.Overrides, r.firstOverride(m))
+	}
+	return text
+}
+
+// firstOverride is what the notebook asked for first, and what it got.
+func (r *Report) firstOverride(m *record.RMM) string {
+	for _, p := range m.Processes {
+		for _, o := range p.Overrides {
+			return fmt.Sprintf(": %s %s became %s", r.code(o.Call, 40), r.code(o.Asked, 200), r.code(o.Applied, 200))
+		}
+	}
+	return ""
 }
 
 // inClone is path as the repository has it.

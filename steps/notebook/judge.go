@@ -41,6 +41,14 @@ type Verdict struct {
 	Seconds float64
 	// Notes are what a reader should know though it is no failure.
 	Notes []string
+
+	// finished are the sources of the cells that have run to their end.
+	finished []string
+}
+
+// Imported says whether a cell that ran to its end must have imported module.
+func (v *Verdict) Imported(module string) bool {
+	return slices.ContainsFunc(v.finished, func(source string) bool { return Imports(source, module) })
 }
 
 // Judge says what became of the notebook n, which papermill was given, from all
@@ -206,6 +214,9 @@ func (j *judge) count() {
 			j.v.Cells.Failed++
 		case j.done(i) && c.Runs(), len(j.ran[i].errors) > 0:
 			j.v.Cells.Run++
+			if len(j.ran[i].errors) == 0 {
+				j.v.finished = append(j.v.finished, c.Source)
+			}
 		default:
 			j.v.Cells.Skipped++
 		}

@@ -116,6 +116,24 @@ def test_sizes_in_words_are_understood(process: Process) -> None:
     assert process.receipt()["initial_pool_bytes"] == 2 * GIB
 
 
+def test_maximum_pool_bounds_the_programs_own(process: Process) -> None:
+    process.policy(maximum_pool_bytes=GIB).run("import rmm; rmm.reinitialize(pool_allocator=True)")
+    r = process.receipt()
+    assert (r["initial_pool_bytes"], r["maximum_pool_bytes"]) == (GIB, GIB)
+
+
+def test_unbounded_pool_is_rmms_own_default(process: Process) -> None:
+    process.policy().run("import rmm; rmm.reinitialize(pool_allocator=True)")
+    r = process.receipt()
+    assert (r["initial_pool_bytes"], r["maximum_pool_bytes"]) == (None, None)
+
+
+def test_a_loop_of_calls_is_counted(process: Process) -> None:
+    process.policy().run("import rmm\nfor _ in range(50): rmm.reinitialize()")
+    r = process.receipt()
+    assert (len(r["overrides"]), r["override_count"]) == (20, 50)
+
+
 def test_limit_holds_after_reinitialize(process: Process) -> None:
     out = process.policy(limit_bytes=GIB).run(
         "import rmm; rmm.reinitialize(managed_memory=True)\n"
@@ -184,6 +202,14 @@ def test_cupy_allocates_through_rmm(process: Process, order: str) -> None:
 def test_cupy_is_left_alone_when_not_asked_for(process: Process) -> None:
     out = process.policy().run("import cupy, rmm; print(cupy.cuda.allocator)")
     assert out.strip() == "None"
+
+
+def test_cupy_without_rmm_is_told(process: Process) -> None:
+    (process.dir / "lib").mkdir()
+    (process.dir / "lib" / "cupy").symlink_to(HERE / "fake" / "cupy")
+    process.path = [str(PACKAGE), str(process.dir / "lib")]
+    process.policy(allocators=["cupy"]).run("import cupy")
+    assert process.receipt()["state"] == "absent"
 
 
 def test_children_are_reached(process: Process) -> None:

@@ -28,20 +28,18 @@ class Policy:
 
     def pool_sizes(
         self, initial: int | None, maximum: int | None, free: int
-    ) -> tuple[int, int | None]:
+    ) -> tuple[int | None, int | None]:
         """The sizes of a pool that was asked for with initial and maximum bytes.
 
         rmm's own default is half of the free memory at once and no maximum, which
-        a limit on allocations does not bound: so both are capped by the limit.
+        a limit on allocations does not bound: so both are capped. Where nothing
+        caps them, a size that nobody wished for stays None, rmm's default.
         """
-        if self.limit_bytes is not None:
-            maximum = min(maximum or self.limit_bytes, self.limit_bytes)
-        if maximum is not None:
-            maximum = _align(maximum)
-        initial = initial if initial is not None else free // 2
-        if maximum is not None:
-            initial = min(initial, maximum)
-        return _align(initial), maximum
+        caps = [c for c in (maximum, self.maximum_pool_bytes, self.limit_bytes) if c is not None]
+        if not caps:
+            return (None if initial is None else _align(initial)), None
+        cap = _align(min(caps))
+        return min(_align(free // 2 if initial is None else initial), cap), cap
 
 
 def load(path: str) -> Policy:

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from step_runner_kernel import lazy, policy
-from step_runner_kernel.receipt import Override, Receipt
+from step_runner_kernel.receipt import MOST_OVERRIDES, Override, Receipt
 
 
 def arm(path: str) -> None:
@@ -80,6 +80,8 @@ class Manager:
                 self._install(device, self._resource())
         original = self._rmm.reinitialize
         self._rmm.reinitialize = self._reinitialize(original)
+        if "rmm.rmm" in sys.modules:  # Where it is defined, and may be imported from.
+            sys.modules["rmm.rmm"].reinitialize = self._rmm.reinitialize  # type: ignore[attr-defined]
         mr.set_per_device_resource = self._set_per_device_resource
         mr.set_current_device_resource = self._set_current_device_resource
         for name in ("cupy", "torch"):
@@ -176,11 +178,14 @@ class Manager:
         self._set_per_device_resource(_current_device(), resource)
 
     def _overridden(self, call: str, asked: dict[str, Any], applied: dict[str, Any]) -> None:
-        self.receipt.overrides.append(Override(call, _plain(asked), _plain(applied)))
+        self.receipt.override_count += 1
+        if len(self.receipt.overrides) < MOST_OVERRIDES:
+            self.receipt.overrides.append(Override(call, _plain(asked), _plain(applied)))
         self.receipt.write()
 
     def _library_imported(self, library: ModuleType) -> None:
         if importlib.util.find_spec("rmm") is None:
+            self.receipt.state = "absent"
             self.receipt.error = f"{library.__name__} is imported, and rmm is not installed"
             self.receipt.write()
             return
