@@ -154,6 +154,9 @@ func (s *settings) load(ctx *kong.Context) error {
 // check parses a value on the side, so that the error can name where it is from.
 func check(flag *kong.Flag, value any) error {
 	target := reflect.New(flag.Target.Type()).Elem()
+	if target.Kind() == reflect.Pointer { // As kong does before it decodes.
+		target.Set(reflect.New(target.Type().Elem()))
+	}
 	scan := kong.Scan().PushTyped(value, kong.FlagValueToken)
 	if err := flag.Mapper.Decode(&kong.DecodeContext{Value: flag.Value, Scan: scan}, target); err != nil {
 		return err
