@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/step-runner/step-runner/artifacts/record"
+	"github.com/step-runner/step-runner/artifacts/units"
 	"github.com/step-runner/step-runner/steps"
 )
 
@@ -37,6 +38,8 @@ type grammar struct {
 		Clone      cloneFlags `embed:"" prefix:"clone-"`
 		CloneTests cloneFlags `embed:"" prefix:"clone-tests-"`
 		Timeout    time.Duration
+		Size       *units.Bytes
+		Share      *units.Share
 	} `cmd:""`
 }
 
@@ -168,6 +171,17 @@ func TestAWrongValueNamesItsOrigin(t *testing.T) {
 	// Of another command's section too: a mistake shows on the first step, not on the sixth.
 	_, _, _, err = resolve(t, []string{"clone"}, nil, "run:\n  timeout: long\n")
 	assert.ErrorContains(t, err, "c.yaml:2: run.timeout:")
+}
+
+// TestSizes come from variables and files as from flags, and wrong ones are named.
+func TestSizes(t *testing.T) {
+	g, _, _, err := resolve(t, []string{"run"}, map[string]string{"STEP_RUNNER_RUN_SIZE": "4GiB"}, "run:\n  share: 50%\n")
+	require.NoError(t, err)
+	require.NotNil(t, g.Run.Size)
+	assert.EqualValues(t, 4<<30, *g.Run.Size)
+	assert.Equal(t, &units.Share{Percent: 50}, g.Run.Share)
+	_, _, _, err = resolve(t, []string{"run"}, map[string]string{"STEP_RUNNER_RUN_SIZE": "big"}, "")
+	assert.ErrorContains(t, err, "STEP_RUNNER_RUN_SIZE: ")
 }
 
 // TestEveryFlagHasOneMeaning checks the real commands: a variable or a key means
