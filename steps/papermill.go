@@ -105,7 +105,11 @@ func (s *Papermill) Run(ctx context.Context, j *Job) error {
 		ctx, cancel = context.WithTimeoutCause(ctx, s.Limits.Timeout, record.Failf(record.TimedOut, "papermill took longer than --timeout %s", s.Limits.Timeout))
 		defer cancel()
 	}
-	m := &mill{Job: j, opts: &s.PapermillOptions, set: set, policy: policy}
+	return s.mill(ctx, &mill{Job: j, opts: &s.PapermillOptions, set: set, policy: policy}, files)
+}
+
+// mill runs each notebook, and returns the failure of the first that failed.
+func (s *Papermill) mill(ctx context.Context, m *mill, files []notebookFile) error {
 	if err := m.open(ctx, files); err != nil {
 		return err
 	}
@@ -118,7 +122,7 @@ func (s *Papermill) Run(ctx context.Context, j *Job) error {
 				first, s.facts.Error = failure, nb.Error
 			}
 			if len(files) > 1 { // That of a single one is the step's.
-				j.Log.Error(failure.Message)
+				m.Log.Error(failure.Message)
 			}
 		}
 	}
