@@ -281,6 +281,7 @@ func TestWorkflowSignals(t *testing.T) {
 			require.NoError(t, c.Process.Signal(tc.sig))
 			require.Error(t, c.Wait())
 			if tc.sig == syscall.SIGKILL {
+				s.interrupted(t, id)
 				v := s.run(t, id).Judge()
 				require.NotNil(t, v.First)
 				assert.Equal(t, tc.want.step, v.First.ID)
@@ -313,9 +314,7 @@ func TestWorkflowKilledAnywhere(t *testing.T) {
 			// Collect and summary may have ended before the signal came.
 			if err := c.Wait(); err != nil || id.Step < 7 {
 				require.Error(t, err)
-				rec, err := s.run(t, run).Read((&steps.Run{}).ID())
-				require.NoError(t, err)
-				assert.Equal(t, record.StatusInterrupted, rec.Status)
+				s.interrupted(t, run)
 			}
 			if id.Step < 7 {
 				assert.NotEqual(t, record.Passed, s.run(t, run).Judge().Word)
@@ -324,6 +323,16 @@ func TestWorkflowKilledAnywhere(t *testing.T) {
 			s.check(t, run, outcome{}, code, said)
 		})
 	}
+}
+
+// interrupted waits until the killed run reads so: a child that it was about to
+// start holds its locks until it has been replaced by its program or killed too.
+func (s *site) interrupted(t *testing.T, run string) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		rec, err := s.run(t, run).Read((&steps.Run{}).ID())
+		return assert.NoError(t, err) && rec.Status == record.StatusInterrupted
+	}, time.Minute, 10*time.Millisecond)
 }
 
 // TestWorkflowResumeKeeps: a passed run that is resumed stays passed and keeps its

@@ -45,8 +45,8 @@ func (r *relatives) leave(p *process) {
 	delete(r.running, p.pid)
 }
 
-// offspring returns what the ended child p has left behind and is still alive.
-// Those of it that have died, and that nobody else can wait for, are reaped.
+// offspring returns what the ended child p has left behind and has not ended.
+// Those of it that have, and that nobody else can wait for, are reaped.
 // known is what earlier calls have found.
 func (r *relatives) offspring(p *process, known map[stamp]bool) []procfs.ProcStat {
 	r.mu.Lock()
@@ -60,7 +60,10 @@ func (r *relatives) offspring(p *process, known map[stamp]bool) []procfs.ProcSta
 		case !dead(st):
 			alive = append(alive, st)
 		case st.PPID == os.Getpid():
-			_, _ = unix.Wait4(st.PID, nil, unix.WNOHANG, nil)
+			// 0: other threads of it have not ended yet.
+			if pid, err := unix.Wait4(st.PID, nil, unix.WNOHANG, nil); pid == 0 && err == nil {
+				alive = append(alive, st)
+			}
 		}
 		for _, c := range byParent[st.PID] {
 			add(c)
