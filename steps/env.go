@@ -38,6 +38,8 @@ type Env struct {
 	// workflow allow; Run is nil then too.
 	Workspace *artifacts.Workspace
 	Run       *artifacts.Run
+	// Results are the files that small results of the step go to; see results.go.
+	Results []string
 }
 
 // Step is a command that leaves a record.

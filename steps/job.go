@@ -20,7 +20,8 @@ type Job struct {
 	// written there fails nothing.
 	Out io.Writer
 
-	log *stepLog
+	log     *stepLog
+	results []string
 	// mu is about the lists of Rec.
 	mu sync.Mutex
 }
@@ -30,7 +31,10 @@ type Job struct {
 // is returned also on failure; the error is the record's failure.
 func Execute(ctx context.Context, e *Env, step Step) (*record.Record, error) {
 	log := &stepLog{console: e.Console}
-	j := &Job{Env: log.env(e), Rec: newRecord(e, step), Out: log, log: log}
+	j := &Job{Env: log.env(e), Rec: newRecord(e, step), Out: log, log: log, results: e.Results}
+	// Whatever ends this process: until there are better ones, these results hold.
+	j.writeResults()
+	defer j.writeResults()
 	if e.Run != nil {
 		unlock, err := e.Run.LockStep(j.Rec.ID)
 		if err != nil {

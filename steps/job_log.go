@@ -52,9 +52,10 @@ func (l *stepLog) keep(b []byte) {
 }
 
 // env is e for one step: what the step logs is in the step's log too, whatever
-// the console is asked to show.
+// the console is asked to show. A step that it runs in turn has no results to write.
 func (l *stepLog) env(e *Env) *Env {
 	own := *e
+	own.Results = nil
 	own.Log = slog.New(slog.NewMultiHandler(e.Log.Handler(), slog.NewTextHandler(quiet{l}, nil)))
 	return &own
 }

@@ -36,12 +36,13 @@ type cli struct {
 
 // globals are the flags of every command.
 type globals struct {
-	Workspace string `group:"global" seed:"DOCKER_WRITEABLE_DIR" placeholder:"DIR" help:"Directory that all steps of all runs share."`
-	Run       string `group:"global" placeholder:"ID" help:"The run that this step belongs to. Made up when absent."`
-	Variant   string `group:"global" enum:"lite,original" default:"lite" placeholder:"lite|original" help:"Which variant of the workflow this is."`
-	JSON      bool   `group:"global" name:"json" help:"Print the record of the step on stdout as JSON."`
-	Config    string `group:"global" placeholder:"FILE" help:"YAML file with settings."`
-	LogLevel  string `group:"global" enum:"debug,info,warn,error" default:"info" placeholder:"LEVEL" help:"Least level of the log lines on stderr: debug, info, warn or error."`
+	Workspace string   `group:"global" seed:"DOCKER_WRITEABLE_DIR" placeholder:"DIR" help:"Directory that all steps of all runs share."`
+	Run       string   `group:"global" placeholder:"ID" help:"The run that this step belongs to. Made up when absent."`
+	Variant   string   `group:"global" enum:"lite,original" default:"lite" placeholder:"lite|original" help:"Which variant of the workflow this is."`
+	Result    []string `group:"global" placeholder:"FILE" help:"Write a small result of the step to this file; its name says which, like commit-sha or verdict. May be repeated. For Tekton."`
+	JSON      bool     `group:"global" name:"json" help:"Print the record of the step on stdout as JSON."`
+	Config    string   `group:"global" placeholder:"FILE" help:"YAML file with settings."`
+	LogLevel  string   `group:"global" enum:"debug,info,warn,error" default:"info" placeholder:"LEVEL" help:"Least level of the log lines on stderr: debug, info, warn or error."`
 }
 
 // plain is a command that leaves no record.

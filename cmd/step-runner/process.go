@@ -143,6 +143,10 @@ func usage(err error) error {
 func (p *process) step(ctx context.Context, step steps.Step) error {
 	p.env.EnvUsed = p.settings.used()
 	p.env.Variant = artifacts.Variant(p.cli.Globals.Variant)
+	if err := steps.CheckResults(p.cli.Globals.Result); err != nil {
+		return err
+	}
+	p.env.Results = p.cli.Globals.Result
 	if p.cli.Globals.JSON {
 		// Then stdout is the record alone.
 		p.env.Stdout = p.env.Console
