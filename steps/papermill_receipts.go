@@ -36,7 +36,7 @@ func (m *mill) env(r *milled) []string {
 // it is its cause.
 func (m *mill) judgeRMM(r *milled, v *notebook.Verdict) (*record.RMM, *record.Failure) {
 	receipts, err := r.injected.Receipts()
-	facts := m.rmmFacts(receipts)
+	facts := m.rmmFacts(m.policy, receipts)
 	failure := rmmFailure(receipts, m.opts.RMM.Mode == rmmAuto)
 	switch {
 	case failure == nil && err != nil:
@@ -91,25 +91,28 @@ const (
 	longestRMMText = 2000
 )
 
-func (m *mill) rmmFacts(receipts []inject.Receipt) *record.RMM {
-	p := m.policy
-	facts := &record.RMM{Policy: record.RMMPolicy{
+func rmmPolicy(p *inject.Policy) *record.RMMPolicy {
+	return &record.RMMPolicy{
 		Mode: p.Mode, InitialPoolBytes: p.InitialPoolBytes, MaximumPoolBytes: p.MaximumPoolBytes, LimitBytes: p.LimitBytes, Allocators: p.Allocators,
-	}}
+	}
+}
+
+func (j *Job) rmmFacts(p *inject.Policy, receipts []inject.Receipt) *record.RMM {
+	facts := &record.RMM{Policy: *rmmPolicy(p)}
 	for _, r := range receipts {
 		facts.PeakBytes = max(facts.PeakBytes, r.PeakBytes)
 		facts.Allocations += r.Allocations
 		facts.Overrides += r.OverrideCount
 		proc := record.RMMProcess{
-			PID: r.PID, State: r.State, Version: m.rmmText(r.RMM), Devices: r.Devices, Resource: m.rmmText(r.Resource),
+			PID: r.PID, State: r.State, Version: j.rmmText(r.RMM), Devices: r.Devices, Resource: j.rmmText(r.Resource),
 			InitialPoolBytes: r.InitialPoolBytes, MaximumPoolBytes: r.MaximumPoolBytes, Allocators: r.Allocators,
-			PeakBytes: r.PeakBytes, Allocations: r.Allocations, Error: m.rmmText(r.Error),
+			PeakBytes: r.PeakBytes, Allocations: r.Allocations, Error: j.rmmText(r.Error),
 		}
 		for _, arg := range r.Argv {
-			proc.Argv = append(proc.Argv, rmmCut(m.Secrets.String(arg), longestRMMArgv))
+			proc.Argv = append(proc.Argv, rmmCut(j.Secrets.String(arg), longestRMMArgv))
 		}
 		for _, o := range r.Overrides {
-			proc.Overrides = append(proc.Overrides, record.RMMOverride{Call: m.rmmText(o.Call), Asked: m.rmmText(string(o.Asked)), Applied: m.rmmText(string(o.Applied))})
+			proc.Overrides = append(proc.Overrides, record.RMMOverride{Call: j.rmmText(o.Call), Asked: j.rmmText(string(o.Asked)), Applied: j.rmmText(string(o.Applied))})
 		}
 		if facts.Error == "" && r.State != inject.Absent {
 			facts.Error = proc.Error
@@ -120,7 +123,7 @@ func (m *mill) rmmFacts(receipts []inject.Receipt) *record.RMM {
 }
 
 // rmmText is text of a notebook's process as the record may hold it.
-func (m *mill) rmmText(text string) string { return rmmCut(m.Secrets.String(text), longestRMMText) }
+func (j *Job) rmmText(text string) string { return rmmCut(j.Secrets.String(text), longestRMMText) }
 
 func rmmCut(text string, most int) string {
 	if len(text) <= most {

@@ -17,11 +17,11 @@ const (
 // PapermillRMM is the memory policy of the notebooks. It is applied inside their
 // processes, when they import rmm.
 type PapermillRMM struct {
-	Mode        string       `name:"rmm" enum:"off,auto,pool,async,managed,cuda" default:"off" placeholder:"MODE" help:"How the notebooks' GPU memory is managed: off leaves them alone; pool, async, managed and cuda are RMM's resources, and need a GPU; auto is pool where there is a GPU, else off."`
-	InitialPool *units.Share `name:"rmm-initial-pool" placeholder:"SIZE|PERCENT" help:"First size of the pool (pool, async), in bytes or percent of free memory. RMM's own default is half of it."`
-	MaximumPool *units.Share `name:"rmm-maximum-pool" placeholder:"SIZE|PERCENT" help:"Largest size of the pool (pool), also of one that the notebook makes itself."`
-	MemoryLimit *units.Share `name:"gpu-memory-limit" placeholder:"SIZE|PERCENT" help:"Most GPU memory that each process may allocate through RMM. It bounds the pool, too."`
-	Allocators  []string     `name:"rmm-allocators" default:"cupy" placeholder:"cupy,torch" help:"Libraries that are made to allocate through RMM: cupy, torch. Empty for none."`
+	Mode        string       `name:"rmm" section:"papermill" enum:"off,auto,pool,async,managed,cuda" default:"off" placeholder:"MODE" help:"How the notebooks' GPU memory is managed: off leaves them alone; pool, async, managed and cuda are RMM's resources, and need a GPU; auto is pool where there is a GPU, else off."`
+	InitialPool *units.Share `name:"rmm-initial-pool" section:"papermill" placeholder:"SIZE|PERCENT" help:"First size of the pool (pool, async), in bytes or percent of free memory. RMM's own default is half of it."`
+	MaximumPool *units.Share `name:"rmm-maximum-pool" section:"papermill" placeholder:"SIZE|PERCENT" help:"Largest size of the pool (pool), also of one that the notebook makes itself."`
+	MemoryLimit *units.Share `name:"gpu-memory-limit" section:"papermill" placeholder:"SIZE|PERCENT" help:"Most GPU memory that each process may allocate through RMM. It bounds the pool, too."`
+	Allocators  []string     `name:"rmm-allocators" section:"papermill" default:"cupy" placeholder:"cupy,torch" help:"Libraries that are made to allocate through RMM: cupy, torch. Empty for none."`
 }
 
 // check refuses flags that could have no effect or contradict each other.

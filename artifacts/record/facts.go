@@ -24,6 +24,8 @@ func newFacts(name string) (any, error) {
 		return &CollectFacts{}, nil
 	case "summary", "run":
 		return &VerdictFacts{}, nil
+	case "rmm":
+		return &RMMFacts{}, nil
 	case "install":
 		return &InstallFacts{}, nil
 	}

@@ -1,5 +1,24 @@
 package record
 
+// RMMFacts is what the command rmm has shown or verified.
+type RMMFacts struct {
+	GPUFacts
+	// Policy is nil when none would be applied.
+	Policy *RMMPolicy `json:"policy,omitempty"`
+	// Checks are those of verify, in order.
+	Checks []RMMCheck `json:"checks,omitempty"`
+	// RMM is the receipt of verify's process.
+	RMM *RMM `json:"rmm,omitempty"`
+}
+
+// RMMCheck is one check of verify.
+type RMMCheck struct {
+	Name   string `json:"name"`
+	Status string `json:"status" jsonschema:"enum=ok,enum=failed,enum=skipped"`
+	// Detail is what was found, or why the check failed or was skipped.
+	Detail string `json:"detail"`
+}
+
 // RMM is the memory policy of a notebook, and what became of it. Without a process
 // nothing has imported rmm.
 type RMM struct {

@@ -24,6 +24,7 @@ type cli struct {
 	Run       steps.Run       `cmd:"" group:"workflow" help:"All eight steps in one process."`
 
 	GPUCheck steps.GPUCheck `cmd:"" name:"gpu-check" group:"other" help:"Say which GPUs this container can use."`
+	RMM      steps.RMM      `cmd:"" name:"rmm" group:"other" help:"Explain the notebooks' memory policy, or try it on the GPU."`
 	Install  steps.Install  `cmd:"" group:"other" help:"Copy this program into a directory."`
 	Version  versionCmd     `cmd:"" group:"other" help:"Print the version."`
 	Config   configCmd      `cmd:"" group:"other" help:"Show every setting with its value and its source."`

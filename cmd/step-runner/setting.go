@@ -49,6 +49,10 @@ func settingOf(command string, flag *kong.Flag) setting {
 			}
 		}
 	}
+	// A flag of one command that another command takes, too.
+	if section := flag.Tag.Get("section"); section != "" {
+		s.section = section
+	}
 	if flag.Tag.Has("shared") {
 		s.section = ""
 	}

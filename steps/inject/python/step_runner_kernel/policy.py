@@ -46,7 +46,7 @@ def load(path: str) -> Policy:
     """Reads the policy in the JSON file path; ValueError when it is not one."""
     with open(path, encoding="utf-8") as f:
         raw = json.load(f)
-    policy = Policy(**{**raw, "allocators": tuple(raw.get("allocators", ()))})
+    policy = Policy(**{**raw, "allocators": tuple(raw.get("allocators") or ())})
     if policy.mode not in MODES:
         raise ValueError(f"policy {path}: mode {policy.mode!r} is none of {MODES}")
     return policy
