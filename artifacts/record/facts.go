@@ -28,6 +28,8 @@ func newFacts(name string) (any, error) {
 		return &RMMFacts{}, nil
 	case "install":
 		return &InstallFacts{}, nil
+	case "subsample":
+		return &SubsampleFacts{}, nil
 	}
 	return nil, fmt.Errorf("unknown step %q", name)
 }

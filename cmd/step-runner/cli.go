@@ -23,12 +23,13 @@ type cli struct {
 	Summary   steps.Summary   `cmd:"" group:"workflow" help:"Step 8: write the summary and give the verdict."`
 	Run       steps.Run       `cmd:"" group:"workflow" help:"All eight steps in one process."`
 
-	GPUCheck steps.GPUCheck `cmd:"" name:"gpu-check" group:"other" help:"Say which GPUs this container can use."`
-	RMM      steps.RMM      `cmd:"" name:"rmm" group:"other" help:"Explain the notebooks' memory policy, or try it on the GPU."`
-	Install  steps.Install  `cmd:"" group:"other" help:"Copy this program into a directory."`
-	Version  versionCmd     `cmd:"" group:"other" help:"Print the version."`
-	Config   configCmd      `cmd:"" group:"other" help:"Show every setting with its value and its source."`
-	Schema   schemaCmd      `cmd:"" group:"other" help:"Print the JSON Schema of a record."`
+	GPUCheck  steps.GPUCheck  `cmd:"" name:"gpu-check" group:"other" help:"Say which GPUs this container can use."`
+	RMM       steps.RMM       `cmd:"" name:"rmm" group:"other" help:"Explain the notebooks' memory policy, or try it on the GPU."`
+	Subsample steps.Subsample `cmd:"" group:"other" help:"Cut a small data set out of an AnnData or 10x file."`
+	Install   steps.Install   `cmd:"" group:"other" help:"Copy this program into a directory."`
+	Version   versionCmd      `cmd:"" group:"other" help:"Print the version."`
+	Config    configCmd       `cmd:"" group:"other" help:"Show every setting with its value and its source."`
+	Schema    schemaCmd       `cmd:"" group:"other" help:"Print the JSON Schema of a record."`
 
 	GPUProbe gpuProbeCmd `cmd:"" name:"gpu-probe" hidden:""`
 

@@ -1,0 +1,3 @@
+from step_runner_cut.main import main
+
+main()

@@ -1,0 +1,1 @@
+"""Cuts a small data set out of an AnnData or 10x file, block by block."""

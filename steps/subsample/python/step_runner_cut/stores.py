@@ -1,0 +1,112 @@
+"""What differs between HDF5 and Zarr."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .errors import DAMAGED, CutError
+
+# Elements of a chunk of a one-dimensional array that is written.
+CHUNK = 1 << 18
+
+
+def is_group(element: Any) -> bool:
+    """Whether it has members."""
+    return not hasattr(element, "shape")
+
+
+def is_hdf5(element: Any) -> bool:
+    """Whether it lies in an HDF5 file."""
+    return hasattr(element, "file")
+
+
+def open_source(path: str) -> Any:
+    """The root group of a file or a Zarr directory."""
+    if Path(path).is_dir():
+        import zarr
+
+        try:
+            return zarr.open_group(path, mode="r")
+        except Exception as e:  # Each version of zarr has errors of its own.
+            raise CutError(f"it is no Zarr directory: {e}", "give an .h5ad file, a Zarr directory of AnnData, or a 10x .h5 file") from e
+    import h5py
+
+    if not h5py.is_hdf5(path):
+        hint = "give an .h5ad file, a Zarr directory of AnnData, or a 10x .h5 file; a download may have left an error page or an LFS pointer"
+        raise CutError("it is no HDF5 file", hint)
+    try:
+        return h5py.File(path, "r")
+    except OSError as e:
+        raise CutError(f"it cannot be opened: {e}", DAMAGED) from e
+
+
+def create_output(path: str, source: Any) -> Any:
+    """An empty store of the same kind as source."""
+    if is_hdf5(source):
+        import h5py
+
+        return h5py.File(path, "w")
+    import zarr
+
+    version = getattr(getattr(source, "metadata", None), "zarr_format", None)
+    return zarr.open_group(path, mode="w", **({"zarr_format": version} if version else {}))
+
+
+def copy_attrs(source: Any, target: Any) -> None:
+    """All attributes. A reference to an object of the source becomes one to the
+    object of that name, which must be there already."""
+    if not is_hdf5(source):
+        target.attrs.update(dict(source.attrs))
+        return
+    import h5py
+
+    for name in source.attrs:
+        value = source.attrs[name]
+        if isinstance(value, h5py.Reference):
+            value = target.file[source.file[value].name].ref
+            target.attrs.create(name, value, dtype=h5py.ref_dtype)
+        else:
+            identifier = source.attrs.get_id(name)
+            target.attrs.create(name, value, shape=identifier.shape, dtype=identifier.dtype)
+
+
+def copy(source: Any, parent: Any, name: str) -> None:
+    """The element with all that is in it."""
+    if is_hdf5(source):
+        source.file.copy(source, parent, name=name, expand_soft=True, expand_external=True)
+        return
+    if is_group(source):
+        target = parent.create_group(name)
+        target.attrs.update(dict(source.attrs))
+        for member in source:
+            copy(source[member], target, member)
+        return
+    target = create(source, parent, name, source.shape, source.chunks)
+    target.attrs.update(dict(source.attrs))
+    if source.shape == ():
+        target[...] = source[...]
+    step = max(1, source.chunks[0]) if source.shape else 1
+    for at in range(0, source.shape[0] if source.shape else 0, step):
+        target[at : at + step] = source[at : at + step]
+
+
+def create(like: Any, parent: Any, name: str, shape: tuple[int, ...], chunks: tuple[int, ...] | None) -> Any:
+    """An array of the type of like. It can grow along its first axis when it has chunks."""
+    if is_hdf5(like):
+        import h5py
+
+        dtype = h5py.string_dtype(*_string(like)) if h5py.check_string_dtype(like.dtype) else like.dtype
+        grows = {"chunks": chunks, "maxshape": (None, *shape[1:])} if chunks else {}
+        return parent.create_dataset(name, shape=shape, dtype=dtype, **grows)
+    chunks = tuple(max(1, c) for c in chunks or shape)
+    if hasattr(parent, "empty_like"):
+        return parent.empty_like(name=name, data=like, shape=shape, chunks=chunks)
+    return parent.create_dataset(name, shape=shape, chunks=chunks, dtype=like.dtype, filters=like.filters, compressor=like.compressor)
+
+
+def _string(like: Any) -> tuple[str, int | None]:
+    import h5py
+
+    info = h5py.check_string_dtype(like.dtype)
+    return info.encoding, info.length

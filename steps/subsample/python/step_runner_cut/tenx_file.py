@@ -1,0 +1,78 @@
+"""Count matrices of 10x Genomics in HDF5: cells are the columns of a CSC matrix."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import stores
+from .annotations import texts
+from .cutting import Cutter
+from .errors import DAMAGED, CutError
+from .progress import Progress
+from .sampling import Ints
+from .sparse import Sparse, Spool, places
+
+
+class TenXFile:
+    """Cell Ranger 3 (matrix/features) and 2 (one group, named for the genome)."""
+
+    format = "10x-h5"
+    obs = None
+
+    def __init__(self, root: Any) -> None:
+        self.root = root
+        names = [n for n in root if stores.is_group(root[n]) and "barcodes" in root[n] and "indptr" in root[n]]
+        if len(names) != 1:
+            raise CutError(f"it has {len(names)} matrices of 10x Genomics; one can be cut")
+        self.name = names[0]
+        self.group = root[self.name]
+        genes, cells = (int(n) for n in self.group["shape"][:])
+        self.cells, self.genes = cells, genes
+        self.matrix = Sparse(self.name, self.group, cells, genes)
+        if self.group["barcodes"].shape != (cells,):
+            raise CutError(f"{self.name}: barcodes do not fit {cells} cells", DAMAGED)
+
+    def gene_names(self) -> list[list[str]]:
+        """Columns with a name for each gene."""
+        group = self.group["features"] if "features" in self.group else self.group
+        return [texts(group[n][:]) for n in ("id", "name", "genes", "gene_names") if n in group and group[n].shape == (self.genes,)]
+
+    def bytes(self, cells: Ints) -> tuple[int, int]:
+        """Bytes to read, and at most to write."""
+        return self.matrix.count(np.arange(self.cells)) * self.matrix.item, self.matrix.count(cells) * self.matrix.item
+
+    def detect(self, cells: Ints, spool: Path, progress: Progress) -> tuple[Ints, Spool | None]:
+        """In how many of the cells each gene is detected."""
+        counts = np.zeros(self.genes, np.int64)
+        kept = Spool(spool, self.matrix)
+        progress.part = self.name
+        for b in kept.fill(self.matrix.blocks(cells, progress)):
+            counts += np.bincount(b.indices[b.data != 0], minlength=self.genes)
+        return counts, kept
+
+    def write(self, target: Any, cutter: Cutter, cells: Ints | None, genes: Ints | None, spool: Spool | None) -> list[str]:
+        """Writes the matrix and its names; returns what else there is."""
+        out = target.create_group(self.name)
+        chosen = np.arange(self.cells) if cells is None else cells
+        blocks = spool.blocks() if spool else self.matrix.blocks(chosen, cutter.progress)
+        cutter.write_sparse(self.group, out, blocks, places(self.genes, genes))
+        for member in self.group:
+            element = self.group[member]
+            if member == "features":
+                features = out.create_group(member)
+                for name in element:
+                    cutter.cut(element[name], features, name, (genes if element[name].shape[:1] == (self.genes,) else None,))
+                stores.copy_attrs(element, features)
+            elif member == "barcodes":
+                cutter.cut(element, out, member, (cells,))
+            elif member == "shape":
+                stores.copy(element, out, member)
+                out[member][:] = [self.genes if genes is None else len(genes), len(chosen)]
+            elif member not in out:
+                cutter.cut(element, out, member, (genes if getattr(element, "shape", ())[:1] == (self.genes,) else None,))
+        stores.copy_attrs(self.group, out)
+        stores.copy_attrs(self.root, target)
+        return [n for n in self.root if n != self.name]
