@@ -26,12 +26,14 @@ test: tools ## every test
 	go test -timeout 30m ./...
 
 test-gpu: ## the tests that need a GPU, on this machine
-	go test -tags gpu -count 1 -v -run '^TestGPU' ./gpu
+	go test -tags gpu -count 1 -v -run '^TestGPU' ./gpu ./cmd/step-runner
 
-# The same as a program, to be carried to a machine that has a GPU and no Go:
-# bin/gpu.test -test.v -test.run '^TestGPU'
+# The same as programs, to be carried with this directory to a machine that has a GPU
+# and no Go, and to be run in the package's directory: -test.v -test.run '^TestGPU'
 bin/gpu.test: FORCE
 	go test -tags gpu -c -o $@ ./gpu
+bin/step-runner.test: FORCE
+	go test -tags gpu -c -o $@ ./cmd/step-runner
 FORCE:
 
 LINTER = .cache/bin/golangci-lint-v2.15.0

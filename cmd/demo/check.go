@@ -15,26 +15,29 @@ import (
 	"github.com/step-runner/step-runner/steps/leak"
 )
 
-// published are the nine files that the lite variant leaves, by the names that
-// the seed gave them.
-var published = []string{
-	"artifacts/output_analysis_lite.ipynb",
-	"artifacts/output_analysis_lite.html",
-	"artifacts/coverage_lite.xml",
-	"artifacts/pytest_results_lite.xml",
-	"artifacts/pytest_report_lite.html",
-	"artifacts/papermill.log",
-	"artifacts/jupyter_nbconvert.log",
-	"artifacts/pytest_output.log",
-	"STEP_SUMMARY_LITE.md",
+// published are the nine files that a run leaves, by the names that the seed gave
+// them.
+func (d *demo) published() []string {
+	v := d.variant
+	return []string{
+		"artifacts/" + v.FileName("output_analysis", ".ipynb"),
+		"artifacts/" + v.FileName("output_analysis", ".html"),
+		"artifacts/" + v.FileName("coverage", ".xml"),
+		"artifacts/" + v.FileName("pytest_results", ".xml"),
+		"artifacts/" + v.FileName("pytest_report", ".html"),
+		"artifacts/papermill.log",
+		"artifacts/jupyter_nbconvert.log",
+		"artifacts/pytest_output.log",
+		d.variant.SummaryName(),
+	}
 }
 
 func (d *demo) report(w io.Writer, code int, took time.Duration) {
 	fmt.Fprintf(w, "\ndemo: step-runner's exit code is %d, after %s\n", code, took.Round(time.Second))
 	for _, line := range [][2]string{
-		{"summary", "STEP_SUMMARY_LITE.md"},
-		{"notebook", "artifacts/output_analysis_lite.html"},
-		{"tests", "artifacts/pytest_report_lite.html"},
+		{"summary", d.variant.SummaryName()},
+		{"notebook", "artifacts/" + d.variant.FileName("output_analysis", ".html")},
+		{"tests", "artifacts/" + d.variant.FileName("pytest_report", ".html")},
 		{"artifacts", "artifacts/"},
 		{"records", "runs/" + d.id + "/records/"},
 	} {
@@ -45,7 +48,7 @@ func (d *demo) report(w io.Writer, code int, took time.Duration) {
 // check looks at what was left, and believes no record.
 func (d *demo) check(w io.Writer) error {
 	var errs []error
-	for _, name := range published {
+	for _, name := range d.published() {
 		info, err := os.Stat(filepath.Join(d.workspace, name))
 		switch {
 		case err != nil:
@@ -62,7 +65,7 @@ func (d *demo) check(w io.Writer) error {
 		return err
 	}
 	fmt.Fprintf(w, "  %-10s all %d published files are there, %d digests match SHA256SUMS, the token is in none of %d files\n",
-		"checks", len(published), sums, files)
+		"checks", len(d.published()), sums, files)
 	return nil
 }
 

@@ -36,9 +36,12 @@ func TestCheckSums(t *testing.T) {
 }
 
 func TestCheckNamesWhatIsMissing(t *testing.T) {
-	d := demo{workspace: t.TempDir(), token: newToken()}
-	err := d.check(os.Stderr)
-	for _, name := range published {
-		require.ErrorContains(t, err, name)
+	for variant, summary := range map[artifacts.Variant]string{artifacts.Lite: "STEP_SUMMARY_LITE.md", artifacts.Original: "STEP_SUMMARY.md"} {
+		d := demo{workspace: t.TempDir(), token: newToken(), variant: variant}
+		err := d.check(os.Stderr)
+		require.ErrorContains(t, err, summary)
+		for _, name := range d.published() {
+			require.ErrorContains(t, err, name)
+		}
 	}
 }

@@ -1,4 +1,4 @@
-// Command demo runs the lite workflow on the sample repositories in testdata: it
+// Command demo runs the workflow, the lite variant of it unless told otherwise, on the sample repositories in testdata: it
 // serves them over HTTP on a loopback port, the second one to holders of a
 // token only, runs step-runner, and checks what that left. It needs no GPU, no
 // cluster and no account.
@@ -29,6 +29,9 @@ func main() { os.Exit(run()) }
 
 type demo struct {
 	workspace, runner, tools, testdata string
+	variant                            artifacts.Variant
+	// extra are arguments of step-runner's.
+	extra []string
 
 	id, token string
 	// dir is outside the workspace: the repositories and the token's file.
@@ -41,7 +44,13 @@ func run() int {
 	flag.StringVar(&d.runner, "runner", "bin/step-runner", "the program to run")
 	flag.StringVar(&d.tools, "tools", ".cache/tools", "virtual environment that has the Python tools")
 	flag.StringVar(&d.testdata, "testdata", "testdata", "directory of the sample repositories")
+	flag.StringVar((*string)(&d.variant), "variant", string(artifacts.Lite), "lite or original")
+	flag.Usage = func() {
+		fmt.Fprintln(flag.CommandLine.Output(), "usage: demo [flags] [-- further flags of step-runner run]")
+		flag.PrintDefaults()
+	}
 	flag.Parse()
+	d.extra = flag.Args()
 
 	ctx, stop := untilSignal()
 	defer stop()
@@ -123,12 +132,12 @@ func (d *demo) argv(server *gittest.Server) ([]string, error) {
 	if err := os.WriteFile(tokenFile, []byte(d.token+"\n"), 0o600); err != nil {
 		return nil, err
 	}
-	return []string{
-		d.runner, "run", "--variant", "lite", "--workspace", d.workspace, "--run", d.id,
+	return append([]string{
+		d.runner, "run", "--variant", string(d.variant), "--workspace", d.workspace, "--run", d.id,
 		"--gpu", "optional",
 		"--clone-url", notebooks.URL, "--clone-require", "notebooks",
 		"--clone-tests-url", tests.URL, "--clone-tests-token-file", tokenFile,
-	}, nil
+	}, d.extra...), nil
 }
 
 func (d *demo) repository(server *gittest.Server, name string) (*gittest.Repo, error) {
