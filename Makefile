@@ -16,7 +16,7 @@ LDFLAGS = -X main.buildVersion=$(VERSION) -X main.buildCommit=$(COMMIT) $(LAZY)
 TOOLS_DIR ?= .cache/tools
 DEMO_WORKSPACE ?= .cache/demo
 
-.PHONY: build test test-gpu lint fuzz-smoke bench docs tools tools-lock demo
+.PHONY: build test test-gpu test-pythons lint fuzz-smoke bench docs tools tools-lock demo
 
 BINARY ?= bin/step-runner
 build: ## bin/step-runner
@@ -35,6 +35,13 @@ bin/gpu.test: FORCE
 bin/step-runner.test: FORCE
 	go test -tags gpu -c -o $@ ./cmd/step-runner
 FORCE:
+
+# Versions or paths.
+PYTHONS ?= 3.10 3.11 3.12 3.13
+test-pythons: tools ## what runs inside the kernel, on each of PYTHONS
+	@set -e; for p in $(PYTHONS); do \
+		$(TOOLS_DIR)/bin/uv run --quiet --no-project --python $$p --with pytest python -m pytest -q steps/inject/tests; \
+	done
 
 LINTER = .cache/bin/golangci-lint-v2.15.0
 $(LINTER):

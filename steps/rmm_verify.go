@@ -43,7 +43,7 @@ func (s *RMM) verify(ctx context.Context, j *Job, none error) error {
 		return v.skipRest(v.add("device", record.AsFailure(err), err.Error()))
 	}
 	s.facts.Policy = rmmPolicy(p)
-	v.add("device", nil, s.devices())
+	v.line(record.RMMCheck{Name: "device", Status: "ok", Detail: s.devices()})
 	return v.skipRest(v.try(ctx, p))
 }
 
