@@ -52,7 +52,8 @@ func (v Variant) SummaryName() string {
 //	runs/<id>/    one run; see Run
 //	clones/       repositories by origin and commit, never changed once there
 //	venvs/        virtual environments by a hash of what went in
-//	cache/        download caches of pip, uv and Poetry
+//	cache/        download caches of pip, uv and Poetry, and of datasets
+//	datasets/     datasets by name, each put there as a whole
 //	locks/        advisory locks on the shared things above
 //	artifacts/    those of the last finished run
 //	STEP_SUMMARY_LITE.md, STEP_SUMMARY.md

@@ -47,7 +47,7 @@ func (s *Clone) repoOptions(j *Job) (repo.Options, error) {
 	if o.Credentials, err = s.credentials(j, addr, inURL); err != nil {
 		return o, err
 	}
-	if o.Proxy, err = s.proxy(j); err != nil {
+	if o.Proxy, err = j.proxy(s.Proxy); err != nil {
 		return o, err
 	}
 	o.Dir, err = s.ownDir(j)
@@ -66,7 +66,7 @@ func (s *Clone) variable(end string) string {
 // text to another machine; one that happens to be in the environment is for its
 // own host only, and left alone elsewhere.
 func (s *Clone) credentials(j *Job, addr repo.Address, inURL *repo.Credentials) (*repo.Credentials, error) {
-	token, err := s.givenToken(j)
+	token, err := j.givenToken(s.variable("TOKEN"), s.TokenFile)
 	if err != nil {
 		return nil, err
 	}
@@ -100,15 +100,15 @@ func basicToken(token string) *repo.Credentials {
 	return &repo.Credentials{User: "x-access-token", Password: token}
 }
 
-// givenToken is the token meant for this repository, "" when there is none.
-func (s *Clone) givenToken(j *Job) (string, error) {
-	token, from := j.Getenv(s.variable("TOKEN")), s.variable("TOKEN")
-	if s.TokenFile != "" {
-		b, err := os.ReadFile(s.TokenFile)
+// givenToken is the token in the file, else in the variable, "" when there is none.
+func (j *Job) givenToken(variable, file string) (string, error) {
+	token, from := j.Getenv(variable), variable
+	if file != "" {
+		b, err := os.ReadFile(file)
 		if err != nil {
 			return "", record.Failf(record.BadInput, "--token-file: %w", err)
 		}
-		token, from = string(b), "--token-file "+s.TokenFile
+		token, from = string(b), "--token-file "+file
 		if strings.TrimSpace(token) == "" {
 			return "", record.Failf(record.BadInput, "%s is empty", from)
 		}
@@ -130,8 +130,10 @@ func ambientHosts(j *Job) []string {
 	return hosts
 }
 
-func (s *Clone) proxy(j *Job) (func(*url.URL) (*url.URL, error), error) {
-	if s.Proxy == "" {
+// proxy finds the proxy of a request: the one that was given, else that of the
+// environment.
+func (j *Job) proxy(given string) (func(*url.URL) (*url.URL, error), error) {
+	if given == "" {
 		env := func(name string) string { return cmp.Or(j.Getenv(name), j.Getenv(strings.ToLower(name))) }
 		c := httpproxy.Config{HTTPProxy: env("HTTP_PROXY"), HTTPSProxy: env("HTTPS_PROXY"), NoProxy: env("NO_PROXY")}
 		for _, p := range []string{c.HTTPProxy, c.HTTPSProxy} {
@@ -141,7 +143,7 @@ func (s *Clone) proxy(j *Job) (func(*url.URL) (*url.URL, error), error) {
 		}
 		return c.ProxyFunc(), nil
 	}
-	u, err := url.Parse(s.Proxy)
+	u, err := url.Parse(given)
 	if err != nil || u.Host == "" {
 		return nil, record.Failf(record.BadInput, "--proxy is no URL such as http://HOST:PORT")
 	}
@@ -156,7 +158,7 @@ func hideProxyPassword(j *Job, u *url.URL) {
 }
 
 // ownDirs are the directories of the workspace that are not for a clone.
-var ownDirs = []string{"runs", "clones", "venvs", "cache", "locks", "artifacts"}
+var ownDirs = []string{"runs", "clones", "venvs", "cache", "locks", "artifacts", "datasets"}
 
 // ownDir is where --dir is, "" when it was not given. Its parents are made, and
 // must not lead out of the workspace.

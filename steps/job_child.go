@@ -43,7 +43,7 @@ func (j *Job) Child(ctx context.Context, s child.Spec) (child.Result, error) {
 }
 
 // tokenVars never reach a child.
-var tokenVars = []string{"STEP_RUNNER_CLONE_TOKEN", "STEP_RUNNER_CLONE_TESTS_TOKEN", "GITHUB_TOKEN", "GH_TOKEN", "GIT_TOKEN", "ACTIONS_RUNTIME_TOKEN", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"}
+var tokenVars = []string{"STEP_RUNNER_CLONE_TOKEN", "STEP_RUNNER_CLONE_TESTS_TOKEN", "STEP_RUNNER_FETCH_DATA_TOKEN", "GITHUB_TOKEN", "GH_TOKEN", "GIT_TOKEN", "ACTIONS_RUNTIME_TOKEN", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"}
 
 // TokenVars are the variables that hold tokens. They never reach a child.
 func TokenVars() []string { return slices.Clone(tokenVars) }

@@ -26,6 +26,8 @@ func newFacts(name string) (any, error) {
 		return &VerdictFacts{}, nil
 	case "rmm":
 		return &RMMFacts{}, nil
+	case "fetch-data":
+		return &FetchFacts{}, nil
 	case "install":
 		return &InstallFacts{}, nil
 	case "subsample":

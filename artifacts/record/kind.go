@@ -32,6 +32,12 @@ const (
 	RevisionNotFound Kind = "revision-not-found"
 	CloneIncomplete  Kind = "clone-incomplete"
 
+	FetchFailed      Kind = "fetch-failed"
+	FetchAuth        Kind = "fetch-auth"
+	FetchNotFound    Kind = "fetch-not-found"
+	ChecksumMismatch Kind = "checksum-mismatch"
+	DatasetInvalid   Kind = "dataset-invalid"
+
 	NotebookMissing Kind = "notebook-missing"
 	NotebookInvalid Kind = "notebook-invalid"
 	NotebookFailed  Kind = "notebook-failed"
@@ -95,6 +101,12 @@ var classes = []Class{
 	{RepoNotFound, 32, "no such repository, or the token may not see it", "check the URL; for a private repository give --token-file"},
 	{RevisionNotFound, 33, "the repository has no such branch, tag or commit", "check the revision; a commit must have been pushed"},
 	{CloneIncomplete, 34, "the clone lacks something that was required of it", "check --require and the revision; for LFS pointers run git lfs pull"},
+
+	{FetchFailed, 35, "a dataset could not be fetched: no connection, a server's error, a download that stalls or breaks off", "check the URL, the network and the proxy; what has arrived is kept, and the next try goes on from there"},
+	{FetchAuth, 36, "the server refused to give the dataset (401, 403)", "give --token-file, and --token-host when there are several hosts; a signed URL may have expired"},
+	{FetchNotFound, 37, "the server has no such dataset (404, 410)", "check the URL"},
+	{ChecksumMismatch, 38, "a dataset does not have the digest that it should have", "compare the sha256 with what the dataset's publisher says; nothing was put in its place"},
+	{DatasetInvalid, 39, "a dataset is not what its name says, is damaged, or its archive is unsafe to unpack", "look at the file in a browser: servers also answer with pages; a larger archive needs --max-unpacked, --max-ratio or --max-entries"},
 
 	{NotebookMissing, 40, "the notebook is not there", "check NOTEBOOK_RELATIVED_DIR, NOTEBOOK_FILENAME and the revision"},
 	{NotebookInvalid, 41, "the file is no notebook that can be run", "open it in Jupyter and save it again; for an LFS pointer run git lfs pull"},

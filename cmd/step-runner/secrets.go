@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/step-runner/step-runner/steps"
+	"github.com/step-runner/step-runner/steps/fetch"
 )
 
 // hideSecrets makes known what the command line and the variables hold of
@@ -45,8 +46,19 @@ var userinfo = regexp.MustCompile(`://([^/?#\s]*)@`)
 // https://TOKEN@host is usual, but "git" must stay readable.
 const minToken = 16
 
-// hideUserinfo makes the credentials known that stand in URLs in text.
+// address is a URL in a text.
+var address = regexp.MustCompile(`https?://[^\s"'<>]+`)
+
+// hideUserinfo makes the credentials known that stand in URLs in text: before the
+// host, and as signatures in the query.
 func (p *process) hideUserinfo(text string) {
+	for _, text := range address.FindAllString(text, -1) {
+		if u, err := url.Parse(text); err == nil {
+			for _, secret := range fetch.QuerySecrets(u) {
+				p.env.Secrets.Add(secret)
+			}
+		}
+	}
 	for _, m := range userinfo.FindAllStringSubmatch(text, -1) {
 		user, password, _ := strings.Cut(m[1], ":")
 		for _, s := range []string{user, password} {

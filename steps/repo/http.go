@@ -43,9 +43,9 @@ type guard struct {
 	strayed string
 }
 
-// newTransport makes the transport for all requests of one clone. caFile, when
+// NewTransport makes the transport for all requests of one clone or download. caFile, when
 // it is not "", holds further root certificates in PEM.
-func newTransport(caFile string, proxy func(*url.URL) (*url.URL, error)) (*http.Transport, error) {
+func NewTransport(caFile string, proxy func(*url.URL) (*url.URL, error)) (*http.Transport, error) {
 	t := &http.Transport{
 		Proxy: func(r *http.Request) (*url.URL, error) {
 			if proxy == nil {

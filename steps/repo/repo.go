@@ -86,7 +86,7 @@ func Get(ctx context.Context, o Options) (Result, error) {
 	if c.Stall == 0 {
 		c.Stall = stallAfter
 	}
-	t, err := newTransport(o.CAFile, o.Proxy)
+	t, err := NewTransport(o.CAFile, o.Proxy)
 	if err != nil {
 		return Result{}, err
 	}
