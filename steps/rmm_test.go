@@ -65,11 +65,12 @@ func TestRMMVerifyIsRed(t *testing.T) {
 		checks  string
 		message string
 	}{
-		"over the limit":      {limit, "", record.OutOfMemory, "device ok, imports ok, policy ok, allocation failed, product ok, statistics failed, torch skipped", "Exceeded memory limit 1073741824"},
+		"over the limit":      {limit, "", record.OutOfMemory, "device ok, imports ok, policy ok, allocation failed, product ok, statistics skipped, torch skipped", "Exceeded memory limit 1073741824"},
 		"no CuPy":             {nil, "PYTHONPATH=" + empty, record.MissingTool, "device ok, imports failed, policy skipped, allocation skipped, product skipped, statistics skipped, torch skipped", "No module named 'cupy'"},
 		"rmm sees no GPU":     {nil, "FAKE_GPUS=0", record.NoGPU, "device ok, imports failed, policy failed, allocation skipped, product skipped, statistics skipped, torch skipped", "cudaErrorNoDevice"},
 		"rmm is broken":       {nil, "FAKE_RMM_BROKEN=1", record.NoGPU, "device ok, imports failed, policy failed, allocation skipped, product skipped, statistics skipped, torch skipped", "no attribute 'msg'"},
-		"memory is lost":      {nil, "FAKE_CUPY_LOSES=1", record.GPUBroken, "device ok, imports ok, policy ok, allocation failed, product ok, statistics ok, torch skipped", "read from the ends"},
+		"memory is lost":      {nil, "FAKE_CUPY_LOSES=1", record.GPUBroken, "device ok, imports ok, policy ok, allocation failed, product ok, statistics skipped, torch skipped", "read from the ends"},
+		"CuPy goes its way":   {nil, "FAKE_CUPY_OWN=1", record.GPUBroken, "device ok, imports ok, policy ok, allocation ok, product ok, statistics failed, torch skipped", "CuPy does not allocate through it"},
 		"a wrong product":     {nil, "FAKE_CUPY_WRONG=1", record.GPUBroken, "device ok, imports ok, policy ok, allocation ok, product failed, statistics ok, torch skipped", "differs from NumPy's"},
 		"torch is not there":  {func(s *RMM) { s.Policy.Allocators = []string{"cupy", "torch"} }, "", record.MissingTool, "device ok, imports ok, policy ok, allocation ok, product ok, statistics ok, torch failed", "No module named 'torch'"},
 		"CuPy is left alone":  {func(s *RMM) { s.Policy.Allocators = nil }, "", "", "device ok, imports ok, policy ok, allocation ok, product ok, statistics skipped, torch skipped", ""},

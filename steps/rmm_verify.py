@@ -97,12 +97,16 @@ def main(size: int, libraries: list[str]) -> None:
         ("statistics", statistics, (size,), no_cupy),
         ("torch", torch, (), no_torch),
     ]
+    allocated = False
     for name, check, args, skip in checks:
+        if name == "statistics" and not skip and not allocated:
+            skip = "the allocation failed"
         if skip:
             say(name, "skipped", skip)
             continue
         try:
             say(name, "ok", check(*args))
+            allocated |= name == "allocation"
         except BaseException as e:
             say(name, "failed", f"{type(e).__name__}: {e}", kind_of(e))
             if name == "imports":
