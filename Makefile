@@ -16,14 +16,17 @@ LDFLAGS = -X main.buildVersion=$(VERSION) -X main.buildCommit=$(COMMIT) $(LAZY)
 TOOLS_DIR ?= .cache/tools
 DEMO_WORKSPACE ?= .cache/demo
 
-.PHONY: build test test-gpu test-pythons lint fuzz-smoke bench docs tools tools-lock demo
+.PHONY: build test test-manifests test-gpu test-pythons lint fuzz-smoke bench docs tools tools-lock demo
 
 BINARY ?= bin/step-runner
 build: ## bin/step-runner
 	go build -trimpath -ldflags '$(LDFLAGS)' -o '$(BINARY)' ./cmd/step-runner
 
-test: tools ## every test
+test: tools test-manifests ## every test
 	go test -timeout 30m ./...
+
+test-manifests: ## manifests/ as Tekton's webhooks see them, and against the commands
+	cd manifests && go vet ./... && go test ./...
 
 test-gpu: ## the tests that need a GPU, on this machine
 	go test -tags gpu -count 1 -v -run '^TestGPU' ./gpu ./cmd/step-runner

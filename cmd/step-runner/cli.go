@@ -42,7 +42,7 @@ type globals struct {
 	Workspace string   `group:"global" seed:"DOCKER_WRITEABLE_DIR" placeholder:"DIR" help:"Directory that all steps of all runs share."`
 	Run       string   `group:"global" placeholder:"ID" help:"The run that this step belongs to. Made up when absent."`
 	Variant   string   `group:"global" enum:"lite,original" default:"lite" placeholder:"lite|original" help:"Which variant of the workflow this is."`
-	Result    []string `group:"global" placeholder:"FILE" help:"Write a small result of the step to this file; its name says which, like commit-sha or verdict. May be repeated. For Tekton."`
+	Result    []string `group:"global" placeholder:"FILE" help:"Write a small result of the step to this file; its name says which, as Tekton has it. May be repeated. The results are ${results}."`
 	JSON      bool     `group:"global" name:"json" help:"Print the record of the step on stdout as JSON."`
 	Config    string   `group:"global" placeholder:"FILE" help:"YAML file with settings."`
 	LogLevel  string   `group:"global" enum:"debug,info,warn,error" default:"info" placeholder:"LEVEL" help:"Least level of the log lines on stderr: debug, info, warn or error."`
@@ -59,7 +59,7 @@ func newParser(c *cli, s *settings, stdout io.Writer) (*kong.Kong, error) {
 	parser, err := kong.New(c,
 		kong.Name("step-runner"),
 		kong.Description("Runs a GPU notebook workflow of eight steps and gives a verdict that can be trusted."),
-		kong.Vars{"steps": strings.Join(steps.StepNames(), ", ")},
+		kong.Vars{"steps": strings.Join(steps.StepNames(), ", "), "results": strings.Join(steps.ResultNames(), ", ")},
 		kong.Writers(stdout, io.Discard),
 		kong.ExplicitGroups([]kong.Group{
 			{Key: "workflow", Title: "The workflow:"},
