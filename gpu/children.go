@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/step-runner/step-runner/artifacts/record"
@@ -24,11 +25,17 @@ type Ended struct {
 	Stderr   []byte
 }
 
-// Children is the Prober that asks each library in a child process.
+// Stream is an Exec whose program prints its standard output to w as it comes;
+// Ended has none of it. A program that prints nothing for long is timed-out.
+type Stream func(ctx context.Context, argv []string, w io.Writer) (Ended, error)
+
+// Children is the Prober and the Watcher that ask each library in a child process.
 type Children struct {
-	// Self is what to run, with the library as last argument, to reach Serve.
+	// Self is what to run, with the library as last argument, to reach Serve; with
+	// WatchDevices and its arguments, to reach ServeWatch.
 	Self   []string
 	Exec   Exec
+	Stream Stream
 	Getenv func(string) string
 	// Environ has CUDA_VISIBLE_DEVICES, if that is set.
 	Environ []string

@@ -55,3 +55,7 @@ func Serve(library string, w io.Writer) error {
 
 // Label names a device to a person.
 func Label(g record.GPU) string { return fmt.Sprintf("GPU %d %s (%s)", g.Index, g.Name, g.UUID) }
+
+func notLinked() *record.Failure {
+	return record.Failf(record.NoDriver, "this step-runner was built without cgo and cannot load the driver's libraries")
+}

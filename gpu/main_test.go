@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -23,6 +25,10 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
+		os.Exit(0)
+	}
+	if len(os.Args) > 3 && os.Args[1] == "gpu-probe" && os.Args[2] == WatchDevices {
+		_ = ServeWatch(os.Args[3:], os.Stdout)
 		os.Exit(0)
 	}
 	if len(os.Args) == 3 && os.Args[1] == "gpu-hold" {
@@ -60,7 +66,7 @@ func children(t testing.TB, extra ...string) *Children {
 		}
 		return ""
 	}
-	return &Children{Self: []string{self, "gpu-probe"}, Exec: runs(environ, time.Minute), Getenv: getenv, Environ: environ, Host: bare}
+	return &Children{Self: []string{self, "gpu-probe"}, Exec: runs(environ, time.Minute), Stream: streams(environ, time.Minute), Getenv: getenv, Environ: environ, Host: bare}
 }
 
 // bare is a container that shows no device, but for CUDA's own, and no special kernel.
@@ -96,6 +102,26 @@ func runs(environ []string, limit time.Duration) Exec {
 			return e, record.Failf(record.MissingTool, "%w", err)
 		}
 		return e, err
+	}
+}
+
+// streams is a Stream on real processes that are killed after limit.
+func streams(environ []string, limit time.Duration) Stream {
+	return func(ctx context.Context, argv []string, w io.Writer) (Ended, error) {
+		tctx, cancel := context.WithTimeout(ctx, limit)
+		defer cancel()
+		var errs bytes.Buffer
+		cmd := exec.CommandContext(tctx, argv[0], argv[1:]...)
+		cmd.Env, cmd.Stdout, cmd.Stderr = environ, w, &errs
+		_ = cmd.Run()
+		e := Ended{ExitCode: cmd.ProcessState.ExitCode(), Stderr: errs.Bytes()}
+		if ws, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+			e.Signal = ws.Signal().String()
+		}
+		if tctx.Err() != nil && ctx.Err() == nil {
+			return e, record.Failf(record.TimedOut, "printed nothing for %s", limit)
+		}
+		return e, nil
 	}
 }
 

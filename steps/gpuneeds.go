@@ -3,6 +3,7 @@ package steps
 import (
 	"bytes"
 	"context"
+	"io"
 	"os"
 	"time"
 
@@ -91,7 +92,7 @@ func (j *Job) checkGPU(ctx context.Context, facts *record.GPUFacts, r gpu.Requir
 
 // gpuChildren is the prober that asks the driver's libraries in children: this
 // program again, in the environment that the notebook's kernel gets.
-func (j *Job) gpuChildren(limit time.Duration) (gpu.Prober, error) {
+func (j *Job) gpuChildren(limit time.Duration) (*gpu.Children, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -104,7 +105,10 @@ func (j *Job) gpuChildren(limit time.Duration) (gpu.Prober, error) {
 		}
 		return gpu.Ended{ExitCode: res.ExitCode, Signal: res.Signal, Stdout: out.Bytes(), Stderr: voice.Bytes()}, err
 	}
-	return &gpu.Children{Self: []string{self, GPUProbeCommand}, Exec: exec, Getenv: j.Getenv, Environ: j.Environ}, nil
+	stream := func(ctx context.Context, argv []string, w io.Writer) (gpu.Ended, error) {
+		return j.watchStream(ctx, argv, limit, w)
+	}
+	return &gpu.Children{Self: []string{self, GPUProbeCommand}, Exec: exec, Stream: stream, Getenv: j.Getenv, Environ: j.Environ}, nil
 }
 
 // GPUProbeCommand is the hidden command whose process asks one library and prints

@@ -2,6 +2,7 @@ package steps
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/step-runner/step-runner/artifacts"
@@ -21,20 +22,21 @@ type Papermill struct {
 
 // PapermillOptions are the flags that `run` has too, as --papermill-….
 type PapermillOptions struct {
-	Parameter        []string      `short:"p" sep:"none" help:"Parameter of the notebooks, typed as papermill does: True, False, None, numbers, else text. With NOTEBOOK:, that of one notebook. May be repeated." placeholder:"[NOTEBOOK:]NAME=VALUE"`
-	ParametersYAML   []string      `name:"parameters-yaml" short:"y" sep:"none" help:"Parameters as YAML. May be repeated." placeholder:"YAML"`
-	ParametersFile   []string      `name:"parameters-file" sep:"none" help:"YAML file with parameters. May be repeated." placeholder:"FILE"`
-	Subsample        bool          `help:"This is the lite variant: names of artifacts end in _lite, and a parameter called subsample, where the notebook has one, becomes True."`
-	Kernel           string        `help:"Kernel to use instead of the one that the notebook names." placeholder:"NAME"`
-	ExecutionTimeout time.Duration `help:"End a cell that takes longer." placeholder:"DURATION"`
-	StartTimeout     time.Duration `default:"60s" help:"End a kernel that takes longer to start." placeholder:"DURATION"`
-	AllowError       []string      `sep:"none" help:"Let cells with this tag raise this error, and run the later cells. May be repeated." placeholder:"NAME@CELL_TAG"`
-	AllowEarlyExit   bool          `help:"A notebook may end itself, with success, before its last cell."`
-	Patches          string        `help:"YAML list of patches: notebook, match, replace, count. See below." placeholder:"FILE"`
-	Env              []string      `name:"env" sep:"none" help:"Variable of the notebooks. With NOTEBOOK:, that of one notebook. May be repeated." placeholder:"[NOTEBOOK:]NAME=VALUE"`
-	Output           string        `seed:"OUTPUT_NOTEBOOK" help:"File name of the executed notebook, in the run's artifacts, when there is one notebook." placeholder:"FILE"`
-	RMM              PapermillRMM  `embed:""`
-	child.Limits     `embed:""`
+	Parameter         []string      `short:"p" sep:"none" help:"Parameter of the notebooks, typed as papermill does: True, False, None, numbers, else text. With NOTEBOOK:, that of one notebook. May be repeated." placeholder:"[NOTEBOOK:]NAME=VALUE"`
+	ParametersYAML    []string      `name:"parameters-yaml" short:"y" sep:"none" help:"Parameters as YAML. May be repeated." placeholder:"YAML"`
+	ParametersFile    []string      `name:"parameters-file" sep:"none" help:"YAML file with parameters. May be repeated." placeholder:"FILE"`
+	Subsample         bool          `help:"This is the lite variant: names of artifacts end in _lite, and a parameter called subsample, where the notebook has one, becomes True."`
+	Kernel            string        `help:"Kernel to use instead of the one that the notebook names." placeholder:"NAME"`
+	ExecutionTimeout  time.Duration `help:"End a cell that takes longer." placeholder:"DURATION"`
+	StartTimeout      time.Duration `default:"60s" help:"End a kernel that takes longer to start." placeholder:"DURATION"`
+	AllowError        []string      `sep:"none" help:"Let cells with this tag raise this error, and run the later cells. May be repeated." placeholder:"NAME@CELL_TAG"`
+	AllowEarlyExit    bool          `help:"A notebook may end itself, with success, before its last cell."`
+	Patches           string        `help:"YAML list of patches: notebook, match, replace, count. See below." placeholder:"FILE"`
+	Env               []string      `name:"env" sep:"none" help:"Variable of the notebooks. With NOTEBOOK:, that of one notebook. May be repeated." placeholder:"[NOTEBOOK:]NAME=VALUE"`
+	Output            string        `seed:"OUTPUT_NOTEBOOK" help:"File name of the executed notebook, in the run's artifacts, when there is one notebook." placeholder:"FILE"`
+	RMM               PapermillRMM  `embed:""`
+	GPUSampleInterval time.Duration `name:"gpu-sample-interval" default:"100ms" help:"Time between two samples of the GPUs and of memory. 0 takes none." placeholder:"DURATION"`
+	child.Limits      `embed:""`
 }
 
 // ID is step 3.
@@ -69,6 +71,12 @@ applied when a process imports rmm, and a notebook's own rmm.reinitialize is hel
 within it and recorded. Each process leaves a receipt; a notebook that imported rmm
 without one, or in which the policy could not be applied, has failed.
 
+Memory, utilisation, power and clock of the GPUs, XIDs, and the memory of the
+notebook's processes and of the container are sampled, by default ten times a second,
+into logs/gpu.ndjson of the run. The record has the peaks of each notebook and of the
+cells that matter most. Where a GPU breaks, the notebook's failure becomes that of the
+GPU; where memory runs out, the hint says how much was used and by which cell.
+
 Exit status: 0 when every notebook succeeded, else that of the first one that
 did not: 40 missing, 41 invalid, 42 a cell raised an error, 43 ended itself early,
 44 the kernel died, 45 out of memory, 46 missing module, 47 interrupted, 48 cells
@@ -81,7 +89,7 @@ func (s *Papermill) Run(ctx context.Context, j *Job) error {
 	if s.Subsample {
 		j.Env.Variant, j.Rec.Variant = artifacts.Lite, string(artifacts.Lite)
 	}
-	if err := s.RMM.check(); err != nil {
+	if err := errors.Join(s.RMM.check(), watchCheck(s.GPUSampleInterval)); err != nil {
 		return err
 	}
 	files, err := s.files(j)
@@ -113,6 +121,10 @@ func (s *Papermill) mill(ctx context.Context, m *mill, files []notebookFile) err
 	if err := m.open(ctx, files); err != nil {
 		return err
 	}
+	if err := m.startWatch(ctx, s.facts.GPU); err != nil {
+		return err
+	}
+	defer m.watch.Close()
 	var first *record.Failure
 	for i, f := range files {
 		nb, failure := m.notebook(ctx, f, m.outputs[i])

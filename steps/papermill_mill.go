@@ -30,6 +30,8 @@ type mill struct {
 	copied map[string]bool
 	// outputs are the executed notebooks' paths, in the order of the notebooks.
 	outputs []string
+	// watch is nil when nothing is sampled.
+	watch *millWatch
 }
 
 // notebook prepares, runs and judges one notebook.
@@ -60,11 +62,12 @@ func (m *mill) try(ctx context.Context, f notebookFile, output string, nb *recor
 	if err := m.inject(r); err != nil {
 		return err
 	}
+	m.watch.begin(ctx, r.Rel)
 	ending, err := m.run(ctx, r)
 	if err != nil {
 		return err
 	}
-	return m.judge(r, ending, nb)
+	return m.judge(ctx, r, ending, nb)
 }
 
 // milled is one notebook that is ready to be run.
@@ -77,6 +80,9 @@ type milled struct {
 	parameters []assignment
 	// injected is nil when the notebook's GPU memory is left alone.
 	injected *inject.Dir
+	// ended is when papermill and all that it left behind, the strays, had ended.
+	ended  time.Time
+	strays []string
 }
 
 func (r *milled) hasParameters(set *papermillSettings) bool {
@@ -136,6 +142,7 @@ func (m *mill) run(ctx context.Context, r *milled) (notebook.Ending, error) {
 		Argv: append([]string{m.python, m.launcher(), outcome}, m.arguments(r)...),
 		Dir:  m.work, Env: m.env(r), Out: progress, Limits: limits,
 	})
+	r.ended, r.strays = time.Now(), res.Strays
 	e := notebook.Ending{ExitCode: res.ExitCode, Signal: res.Signal, OOMKills: max(0, res.OOMKills), Stopped: record.AsFailure(err)}
 	if e.Outcome, err = notebook.ReadOutcome(outcome); err != nil {
 		return e, err
@@ -185,7 +192,7 @@ func wholeSeconds(d time.Duration) string {
 }
 
 // judge reads the executed notebook and takes the verdict into the record.
-func (m *mill) judge(r *milled, e notebook.Ending, rec *record.Notebook) error {
+func (m *mill) judge(ctx context.Context, r *milled, e notebook.Ending, rec *record.Notebook) error {
 	var x *notebook.Executed
 	data, err := os.ReadFile(r.output)
 	if err == nil {
@@ -209,11 +216,13 @@ func (m *mill) judge(r *milled, e notebook.Ending, rec *record.Notebook) error {
 	for _, note := range v.Notes {
 		m.Note("notebook %s: %s", r.Rel, note)
 	}
+	own := v.Failure
 	if r.injected != nil {
 		rec.RMM, v.Failure = m.judgeRMM(r, &v)
 	}
-	if v.Failure != nil {
-		return v.Failure
+	rec.Watch = m.watched(ctx, r, &v)
+	if f := m.hinted(v.Failure, v.Failure == own, rec); f != nil {
+		return f
 	}
 	return nil
 }

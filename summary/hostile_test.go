@@ -48,6 +48,10 @@ func hostile(s string) []*record.Record {
 	nb := record.Notebook{Input: s, Error: &e, Prepared: []string{s}, AllowedErrors: []record.CellError{e}, RMM: &record.RMM{
 		Policy: record.RMMPolicy{Mode: s}, Overrides: 1, Processes: []record.RMMProcess{{Overrides: []record.RMMOverride{{Call: s, Asked: s, Applied: s}}}},
 	}}
+	nb.Watch = &record.Watch{
+		GPUError: s, Devices: []record.WatchedGPU{{UUID: s, Name: s, Lost: s}}, Cells: []record.CellUse{{Source: s}},
+		XIDs: []record.XIDReport{{UUID: s, Class: s, Meaning: s}}, Leaked: []record.GPULeak{{Name: s}},
+	}
 	unapplied := nb
 	unapplied.RMM = &record.RMM{Error: s}
 	*rs[2].Facts.(*record.PapermillFacts) = record.PapermillFacts{Error: &e, Slowest: []record.Cell{{Source: s}}, Notebooks: []record.Notebook{nb, unapplied}}

@@ -81,7 +81,7 @@ func (r *Report) failure(rec *record.Record) string {
 	}
 	if f := rec.Failure; f != nil {
 		b.WriteString(r.block("text", f.Message, 3000) + "\n")
-		fmt.Fprintf(&b, "- Try: %s\n", r.code(f.Hint, 500))
+		fmt.Fprintf(&b, "- Try: %s\n", r.code(f.Hint, 1000))
 	}
 	if rec.Log != "" {
 		fmt.Fprintf(&b, "- Log: %s\n", r.code(path.Join("runs", r.Run, rec.Log), 300))

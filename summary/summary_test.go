@@ -43,7 +43,7 @@ func passed() []*record.Record {
 		},
 		&record.CloneFacts{URL: "https://github.com/example/blueprints.git", Dir: "/w/clones/b/1a", Commit: strings.Repeat("1a", 20), CommitterDate: &committed},
 		&record.PapermillFacts{Cells: record.Cells{Total: 13, Run: 12, Skipped: 1}, Seconds: 70, Slowest: slowest, Notebooks: []record.Notebook{
-			{Input: "/w/clones/b/1a/notebooks/01_scRNA_analysis_preprocessing.ipynb", Output: nb.Path, Cells: record.Cells{Total: 13, Run: 12, Skipped: 1}, Seconds: 70, Prepared: []string{"cell 13 shuts the kernel down: tagged skip-execution"}, AllowedErrors: []record.CellError{{Name: "KeyError", Value: "'x'", Cell: 4}}, RMM: managed()},
+			{Input: "/w/clones/b/1a/notebooks/01_scRNA_analysis_preprocessing.ipynb", Output: nb.Path, Cells: record.Cells{Total: 13, Run: 12, Skipped: 1}, Seconds: 70, Prepared: []string{"cell 13 shuts the kernel down: tagged skip-execution"}, AllowedErrors: []record.CellError{{Name: "KeyError", Value: "'x'", Cell: 4}}, RMM: managed(), Watch: watched()},
 		}},
 		&record.NbconvertFacts{Pages: []record.Page{{Input: nb.Path, Output: page.Path}}},
 		&record.CloneFacts{URL: "https://github.com/example/tests.git", Revision: "v1.2", Commit: strings.Repeat("2b", 20)},
@@ -74,6 +74,40 @@ func managed() *record.RMM {
 		Policy: record.RMMPolicy{Mode: "pool", LimitBytes: number(uint64(4 << 30))}, PeakBytes: 3 << 30, Allocations: 12, Overrides: 1,
 		Processes: []record.RMMProcess{{PID: 7, State: "applied", Overrides: []record.RMMOverride{override}}},
 	}
+}
+
+// watched is a notebook that was watched on two GPUs.
+func watched() *record.Watch {
+	gib := func(n float64) *uint64 { return number(uint64(n * (1 << 30))) }
+	return &record.Watch{
+		File: "logs/gpu.ndjson", IntervalSeconds: 0.1, Samples: 700, GPUSamples: 700, HostPeakBytes: 9 << 30, CgroupPeakBytes: gib(11), CgroupLimitBytes: gib(32),
+		Devices: []record.WatchedGPU{
+			{Index: 0, UUID: "GPU-1", TotalBytes: gib(80), BeforeBytes: gib(0.5), PeakBytes: gib(3.5), AfterBytes: gib(0.5), UtilizationPercent: number(41.7), Watts: number(301.2)},
+			{Index: 1, UUID: "GPU-2"},
+		},
+		Cells: []record.CellUse{
+			{Number: 2, Source: "import scanpy as sc", Seconds: 3.5, HostPeakBytes: gib(1)},
+			{Number: 7, Source: "\n# Neighbours\nsc.pp.neighbors(adata)", Seconds: 61.25, GPUPeakBytes: gib(3.5), HostPeakBytes: gib(9), UtilizationPercent: number(93.4)},
+		},
+		CellsTimed: 12, XIDsWatched: true, XIDs: []record.XIDReport{{UUID: "GPU-1", Code: 31, Class: "application", Meaning: "GPU memory page fault", Count: 2}, {UUID: "GPU-1", Code: 999, Class: "other", Count: 1}},
+		Leaked:   []record.GPULeak{{PID: 77, Name: "dask", Bytes: gib(2)}, {PID: 78, Name: "python"}},
+		Timeline: &record.Timeline{Seconds: 70, GPUBytes: []uint64{0, 1 << 30, 2 << 30, 7 << 29}, HostBytes: []uint64{1 << 30, 9 << 30, 0}},
+	}
+}
+
+// Of many cells those are shown that took longest, and that with each peak.
+func TestTopCells(t *testing.T) {
+	var cells []record.CellUse
+	for i := range 30 {
+		cells = append(cells, record.CellUse{Number: i + 1, Seconds: float64(i), HostPeakBytes: number(uint64(100 - i))})
+	}
+	cells[3].GPUPeakBytes = number(uint64(5))
+	var numbers []int
+	for _, c := range topCells(cells) {
+		numbers = append(numbers, c.Number)
+	}
+	assert.Equal(t, []int{1, 4, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30}, numbers)
+	assert.Empty(t, topCells(nil))
 }
 
 func ends(r *record.Record, s record.Status, f *record.Failure, child record.Child) {

@@ -18,7 +18,8 @@ func (r *Report) notebooks(d *document) {
 		n := f.Notebooks[i]
 		return fmt.Sprintf("| %s | %d | %d | %d | %d | %s |\n", r.code(r.inClone(n.Input), 200), n.Cells.Total, n.Cells.Run, n.Cells.Failed, n.Cells.Skipped, seconds(n.Seconds))
 	})
-	if len(f.Slowest) > 0 {
+	watched := r.watches(d, f)
+	if len(f.Slowest) > 0 && !watched {
 		d.put("Slowest cells:\n\n| Cell | Duration | Begins with |\n|---:|---:|---|\n")
 		d.items(2, len(f.Slowest), "cell", func(i int) string {
 			c := f.Slowest[i]
@@ -118,7 +119,7 @@ func (r *Report) tests(d *document) {
 		d.put("Environment by %s, Python %s%s.\n\n", r.code(f.Env.Installer, 40), r.code(f.Env.Python, 100), cached(f.Env))
 	}
 	if len(f.Failed) > 0 {
-		d.items(30, len(f.Failed), "test", func(i int) string { return r.testcase(f.Failed[i]) })
+		d.items(25, len(f.Failed), "test", func(i int) string { return r.testcase(f.Failed[i]) })
 	}
 }
 

@@ -191,6 +191,8 @@ type Notebook struct {
 	AllowedErrors []CellError `json:"allowed_errors,omitempty"`
 	// RMM is absent when the notebook's memory was left alone: --rmm off.
 	RMM *RMM `json:"rmm,omitempty"`
+	// Watch is absent when nothing was sampled.
+	Watch *Watch `json:"watch,omitempty"`
 }
 
 // PapermillFacts sums the notebooks; Error is that of the first one that failed.

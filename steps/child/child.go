@@ -30,6 +30,9 @@ type Spec struct {
 	// Stdout takes stdout alone when it is set; Out then takes stderr. The two are
 	// written by different goroutines.
 	Stdout io.Writer
+	// Leaf says that the program starts no others: what nobody claims is not its, and
+	// Usage does not count it.
+	Leaf bool
 	Limits
 }
 

@@ -59,6 +59,7 @@ type process struct {
 	pid     int
 	id      string
 	name    string
+	leaf    bool
 	out     *output
 	started time.Time
 	// exited is closed when the child has ended. It stays a zombie until finish, so
@@ -75,7 +76,7 @@ func start(s Spec) (*process, error) {
 	if err != nil {
 		return nil, record.AsFailure(err)
 	}
-	p := &process{id: rand.Text(), name: s.Name(), out: out, exited: make(chan struct{})}
+	p := &process{id: rand.Text(), name: s.Name(), leaf: s.Leaf, out: out, exited: make(chan struct{})}
 	p.cmd = &exec.Cmd{
 		Path: path, Args: s.Argv, Dir: s.Dir, Env: marked(s.Env, p.id),
 		Stdout: out.stdout, Stderr: out.stderr,

@@ -90,7 +90,17 @@ func (r *relatives) claims(p *process, st procfs.ProcStat) bool {
 		return strings.Contains(marks, p.id)
 	}
 	own, err := unix.Getsid(0)
-	return err == nil && st.Session != own && len(r.running) == 1 && st.Starttime >= p.ticks()
+	return err == nil && st.Session != own && !p.leaf && r.parents() == 1 && st.Starttime >= p.ticks()
+}
+
+// parents counts the running children that may start others.
+func (r *relatives) parents() (n int) {
+	for _, p := range r.running {
+		if !p.leaf {
+			n++
+		}
+	}
+	return n
 }
 
 func markOf(pid int) (marks string, found bool) {

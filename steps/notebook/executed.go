@@ -3,6 +3,7 @@ package notebook
 import (
 	"regexp"
 	"slices"
+	"time"
 
 	"github.com/tidwall/gjson"
 
@@ -25,7 +26,9 @@ type executedCell struct {
 	exception bool
 	counted   bool
 	seconds   float64
-	errors    []record.CellError
+	// begun and ended are zero where papermill does not say.
+	begun, ended time.Time
+	errors       []record.CellError
 }
 
 // ParseExecuted reads a notebook that papermill has written.
@@ -60,6 +63,8 @@ func executed(c Cell, v gjson.Result) executedCell {
 		exception: pm.Get("exception").Bool(),
 		counted:   v.Get("execution_count").Type == gjson.Number,
 		seconds:   pm.Get("duration").Float(),
+		begun:     moment(pm.Get("start_time").String()),
+		ended:     moment(pm.Get("end_time").String()),
 	}
 	for _, o := range v.Get("outputs").Array() {
 		if o.Get("output_type").String() == "error" {
@@ -67,6 +72,16 @@ func executed(c Cell, v gjson.Result) executedCell {
 		}
 	}
 	return x
+}
+
+// moment reads a time of papermill's. Before version 2.6 it had no zone and was UTC.
+func moment(text string) time.Time {
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999999"} {
+		if t, err := time.Parse(layout, text); err == nil {
+			return t
+		}
+	}
+	return time.Time{}
 }
 
 // longestValue bounds what a record holds of an error's text, in bytes.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/step-runner/step-runner/artifacts/record"
 )
@@ -37,6 +38,8 @@ type Verdict struct {
 	// Allowed are errors that did not count, by the notebook or by the rules.
 	Allowed []record.CellError
 	Slowest []record.Cell
+	// Timed are the cells with code that have begun, in their order.
+	Timed []TimedCell
 	// Seconds is papermill's total, 0 when it is not known.
 	Seconds float64
 	// Notes are what a reader should know though it is no failure.
@@ -44,6 +47,13 @@ type Verdict struct {
 
 	// finished are the sources of the cells that have run to their end.
 	finished []string
+}
+
+// TimedCell is when a cell ran. Ended is zero when it has not ended.
+type TimedCell struct {
+	Number       int
+	Source       string
+	Begun, Ended time.Time
 }
 
 // Imported says whether a cell that ran to its end must have imported module.
@@ -219,6 +229,9 @@ func (j *judge) count() {
 			}
 		default:
 			j.v.Cells.Skipped++
+		}
+		if ran := j.ran[i]; !ran.begun.IsZero() {
+			j.v.Timed = append(j.v.Timed, TimedCell{c.Number, c.Head(), ran.begun, ran.ended})
 		}
 		if s := j.ran[i].seconds; s > 0 {
 			timed = append(timed, record.Cell{Number: c.Number, Source: c.Head(), Seconds: s})
