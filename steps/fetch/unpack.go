@@ -30,7 +30,7 @@ type Limits struct {
 const ratioFrom = 64 << 20
 
 // maxWindow bounds the memory that a zstd archive may ask for.
-const maxWindow = 512 << 20
+const maxWindow = 128 << 20
 
 // bound is the most bytes that an archive of the given size may unpack to.
 func (l Limits) bound(size int64) int64 {
@@ -90,7 +90,7 @@ func (t *tree) compressed(f io.Reader, format Format) error {
 		}
 		r = z
 	case TarZst:
-		z, err := zstd.NewReader(r, zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderConcurrency(2))
+		z, err := zstd.NewReader(r, zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderConcurrency(2), zstd.WithDecoderLowmem(true))
 		if err != nil {
 			return err
 		}
