@@ -31,7 +31,7 @@ func TestPython(t *testing.T) {
 }
 
 // cutter runs the real program, and counts how often it cuts.
-func cutter(t *testing.T) (Cutter, *atomic.Int32) {
+func cutter(t testing.TB) (Cutter, *atomic.Int32) {
 	cuts := &atomic.Int32{}
 	return Cutter{
 		Python: steptest.Python(t),

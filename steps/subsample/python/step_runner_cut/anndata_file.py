@@ -31,6 +31,8 @@ class AnnDataFile:
         for name in self._matrices():
             if shape(root[name]) != (self.cells, self.genes):
                 raise CutError(f"{name}: its shape {shape(root[name])} is not that of obs and var, {(self.cells, self.genes)}", DAMAGED)
+            if stores.is_group(root[name]) and (lost := {"data", "indices", "indptr"} - set(root[name])):
+                raise CutError(f"{name}: the sparse matrix has no {', '.join(sorted(lost))}", DAMAGED)
 
     def _matrices(self) -> list[str]:
         found = ["X"] if "X" in self.root and (stores.is_group(self.root["X"]) or shape(self.root["X"]) != ()) else []

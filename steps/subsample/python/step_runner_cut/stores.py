@@ -100,9 +100,11 @@ def create(like: Any, parent: Any, name: str, shape: tuple[int, ...], chunks: tu
         grows = {"chunks": chunks, "maxshape": (None, *shape[1:])} if chunks else {}
         return parent.create_dataset(name, shape=shape, dtype=dtype, **grows)
     chunks = tuple(max(1, c) for c in chunks or shape)
-    if hasattr(parent, "empty_like"):
-        return parent.empty_like(name=name, data=like, shape=shape, chunks=chunks)
-    return parent.create_dataset(name, shape=shape, chunks=chunks, dtype=like.dtype, filters=like.filters, compressor=like.compressor)
+    if not hasattr(parent, "create_array"):  # zarr 2
+        return parent.create_dataset(name, shape=shape, chunks=chunks, dtype=like.dtype, filters=like.filters, compressor=like.compressor)
+    # A string type says more in the metadata than as one of numpy's.
+    dtype = getattr(like.metadata, "data_type", None) or getattr(like.metadata, "dtype", None) or like.dtype
+    return parent.create_array(name, shape=shape, chunks=chunks, dtype=dtype, fill_value=like.fill_value)
 
 
 def _string(like: Any) -> tuple[str, int | None]:
