@@ -173,7 +173,7 @@ func TestHardening(t *testing.T) {
 			withGPU = append(withGPU, name)
 		}
 	}
-	assert.ElementsMatch(t, []string{"gpu-papermill-production-init-rmm-fixed", "rmm-verification"}, withGPU)
+	assert.ElementsMatch(t, []string{"gpu-notebook", "gpu-papermill-production-init-rmm-fixed", "rmm-verification"}, withGPU)
 }
 
 // TestCatalog: what a catalog asks of a Task: its path, version, labels and words.

@@ -8,7 +8,6 @@ import (
 	"github.com/step-runner/step-runner/artifacts"
 	"github.com/step-runner/step-runner/artifacts/record"
 	"github.com/step-runner/step-runner/steps/child"
-	"github.com/step-runner/step-runner/steps/notebook"
 )
 
 // Papermill runs notebooks and says truly how they ended.
@@ -128,7 +127,7 @@ func (s *Papermill) mill(ctx context.Context, m *mill, files []notebookFile) err
 	var first *record.Failure
 	for i, f := range files {
 		nb, failure := m.notebook(ctx, f, m.outputs[i])
-		s.add(nb)
+		addNotebook(&s.facts, nb)
 		if failure != nil {
 			if first == nil {
 				first, s.facts.Error = failure, nb.Error
@@ -145,13 +144,4 @@ func (s *Papermill) mill(ctx context.Context, m *mill, files []notebookFile) err
 		m.makeRoom()
 	}
 	return first
-}
-
-// add puts a notebook into the facts and their sums.
-func (s *Papermill) add(nb record.Notebook) {
-	f := &s.facts
-	f.Notebooks = append(f.Notebooks, nb)
-	f.Cells = f.Cells.Add(nb.Cells)
-	f.Seconds += nb.Seconds
-	f.Slowest = notebook.Slowest(append(f.Slowest, nb.Slowest...))
 }

@@ -90,10 +90,9 @@ func (m *mill) outputPaths(files []notebookFile) ([]string, error) {
 	for _, f := range files {
 		name := m.Variant.FileName("output_analysis", ".ipynb")
 		if len(files) > 1 {
-			name = m.Variant.FileName("result_"+f.Stem(), ".ipynb")
-			for n := 2; slices.Contains(paths, m.Env.Run.Path("artifacts", name)); n++ {
-				name = m.Variant.FileName(fmt.Sprintf("result_%s_%d", f.Stem(), n), ".ipynb")
-			}
+			name = resultName(m.Variant, f.Stem(), func(name string) bool {
+				return slices.Contains(paths, m.Env.Run.Path("artifacts", name))
+			})
 		} else if m.opts.Output != "" {
 			var err error
 			if name, err = m.artifactWith(".ipynb", "--output", m.opts.Output); err != nil {
@@ -112,6 +111,15 @@ func (m *mill) outputPaths(files []notebookFile) ([]string, error) {
 		m.Note("--output %s is not used: there are %d notebooks", m.opts.Output, len(files))
 	}
 	return paths, nil
+}
+
+// resultName is what one of several executed notebooks is called.
+func resultName(v artifacts.Variant, stem string, taken func(name string) bool) string {
+	name := v.FileName("result_"+stem, ".ipynb")
+	for n := 2; taken(name); n++ {
+		name = v.FileName(fmt.Sprintf("result_%s_%d", stem, n), ".ipynb")
+	}
+	return name
 }
 
 // artifactName is the name in the run's artifacts that a user's path means. The

@@ -27,6 +27,7 @@ type cli struct {
 	RMM       steps.RMM       `cmd:"" name:"rmm" group:"other" help:"Explain the notebooks' memory policy, or try it on the GPU."`
 	Subsample steps.Subsample `cmd:"" group:"other" help:"Cut a small data set out of an AnnData or 10x file."`
 	FetchData steps.FetchData `cmd:"" name:"fetch-data" group:"other" help:"Fetch datasets once, and put them where notebooks find them."`
+	Merge     steps.Merge     `cmd:"" group:"other" help:"Take the notebooks of other runs as this run's step 3."`
 	Install   steps.Install   `cmd:"" group:"other" help:"Copy this program into a directory."`
 	Version   versionCmd      `cmd:"" group:"other" help:"Print the version."`
 	Config    configCmd       `cmd:"" group:"other" help:"Show every setting with its value and its source."`
