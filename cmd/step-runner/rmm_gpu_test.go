@@ -102,6 +102,19 @@ func TestGPURMMModes(t *testing.T) {
 	}
 }
 
+// TestGPURMMFits: by the driver's own count, with the CUDA context, a notebook that
+// makes its own pool stays within 4 GiB when the pool may begin small.
+func TestGPURMMFits(t *testing.T) {
+	code, nb, said := notebookOnGPU(t, "rmm_pool.ipynb", "--rmm", "pool", "--rmm-initial-pool", "512MiB", "--gpu-memory-limit", "3GiB")
+	require.Zero(t, code, said)
+	require.NotNil(t, nb.Watch)
+	require.Len(t, nb.Watch.Devices, 1)
+	peak := *nb.Watch.Devices[0].PeakBytes
+	t.Logf("peak by NVML %d bytes", peak)
+	assert.LessOrEqual(t, peak, uint64(4*gib))
+	assert.Greater(t, peak, nb.RMM.PeakBytes)
+}
+
 // TestGPURMMLimit: the notebook's own pool is held within the limit, and an array
 // that does not fit is out of memory, with its cell.
 func TestGPURMMLimit(t *testing.T) {

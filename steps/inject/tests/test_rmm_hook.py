@@ -109,6 +109,14 @@ def test_programs_own_reinitialize_is_clamped(process: Process) -> None:
     assert override["applied"] == {"pool_allocator": True, "devices": [0]}
 
 
+def test_a_pool_without_a_first_size_gets_the_policys(process: Process) -> None:
+    process.policy(initial_pool_bytes=GIB, limit_bytes=4 * GIB).run(
+        "import rmm; rmm.reinitialize(pool_allocator=True)"
+    )
+    r = process.receipt()
+    assert (r["initial_pool_bytes"], r["maximum_pool_bytes"]) == (GIB, 4 * GIB)
+
+
 def test_sizes_in_words_are_understood(process: Process) -> None:
     process.policy(limit_bytes=4 * GIB).run(
         "import rmm; rmm.reinitialize(pool_allocator=True, initial_pool_size='2GiB')"

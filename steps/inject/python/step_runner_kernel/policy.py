@@ -29,12 +29,15 @@ class Policy:
     def pool_sizes(
         self, initial: int | None, maximum: int | None, free: int
     ) -> tuple[int | None, int | None]:
-        """The sizes of a pool that was asked for with initial and maximum bytes.
+        """The sizes of a pool that was asked for with initial and maximum bytes; an
+        initial size that was not asked for is the policy's.
 
         rmm's own default is half of the free memory at once and no maximum, which
         a limit on allocations does not bound: so both are capped. Where nothing
         caps them, a size that nobody wished for stays None, rmm's default.
         """
+        if initial is None:
+            initial = self.initial_pool_bytes
         caps = [c for c in (maximum, self.maximum_pool_bytes, self.limit_bytes) if c is not None]
         if not caps:
             return (None if initial is None else _align(initial)), None
