@@ -52,7 +52,7 @@ func resolve(t *testing.T, args []string, env map[string]string, config string) 
 		args = append(args, "--config", path)
 	}
 	g, s := &grammar{}, newSettings(func(name string) string { return env[name] }, func(string) {})
-	parser, err := kong.New(g, kong.Resolvers(s), kong.Writers(io.Discard, io.Discard))
+	parser, err := kong.New(g, kong.Resolvers(s), kong.Vars{"results": ""}, kong.Writers(io.Discard, io.Discard))
 	require.NoError(t, err)
 	s.learn(parser.Model.Node)
 	s.names.sections = append(s.names.sections, "clone", "run")
