@@ -287,23 +287,32 @@ func TestFetchDataTooManyRequests(t *testing.T) {
 // TestFetchDataChangesInTheMiddle is a file that is replaced while it is fetched:
 // nothing of the old one may be in the new one.
 func TestFetchDataChangesInTheMiddle(t *testing.T) {
-	srv, e := fetchServer(t), NewTestEnv(t)
 	before, after := fetchtest.Random(12*fetchChunk, 1), fetchtest.Random(12*fetchChunk, 2)
-	srv.Put("/a.bin", before)
-	var calls atomic.Int32
-	u := srv.Handle("/a.bin", func(w http.ResponseWriter, r *http.Request) {
-		if calls.Add(1) == 5 {
-			srv.Put("/a.bin", after)
-		}
-		srv.File(w, r)
-	})
-	_, got, err := fetchRun(t, e, fetchStep("a="+u))
-	require.NoError(t, err)
-	assert.Equal(t, after, fetchRead(t, e, "a", "a.bin"))
-	assert.Equal(t, 1, got[0].Restarts)
+	for name, ignored := range map[string]string{"": "None", "and the server ignores If-Range": "If-Range"} {
+		t.Run(name, func(t *testing.T) {
+			srv, e := fetchServer(t), NewTestEnv(t)
+			srv.Put("/a.bin", before)
+			var calls atomic.Int32
+			u := srv.Handle("/a.bin", func(w http.ResponseWriter, r *http.Request) {
+				r.Header.Del(ignored)
+				if calls.Add(1) == 5 {
+					srv.Put("/a.bin", after)
+				}
+				srv.File(w, r)
+			})
+			_, got, err := fetchRun(t, e, fetchStep("a="+u))
+			require.NoError(t, err)
+			assert.Equal(t, after, fetchRead(t, e, "a", "a.bin"))
+			assert.Equal(t, 1, got[0].Restarts)
+		})
+	}
+}
 
+// TestFetchDataNeverTheSame is a file that is another one in each answer.
+func TestFetchDataNeverTheSame(t *testing.T) {
+	srv, e := fetchServer(t), NewTestEnv(t)
 	var version atomic.Uint64
-	u = srv.Handle("/b.bin", func(w http.ResponseWriter, r *http.Request) {
+	u := srv.Handle("/b.bin", func(w http.ResponseWriter, r *http.Request) {
 		srv.Put("/b.bin", fetchtest.Random(4*fetchChunk, 10+version.Add(1)))
 		srv.File(w, r)
 	})

@@ -41,7 +41,8 @@ const manifestName = ".step-runner.json"
 
 // Place unpacks, or links, a file of the cache at <parent>/<name>. The directory
 // appears as a whole, or stays what it was. One that is not as step-runner made
-// it is moved beside it. The caller has the lock on the name.
+// it is moved beside it, under a hidden name, so that nobody takes it for a dataset.
+// The caller has the lock on the name.
 func Place(ctx context.Context, s Source, r Result, parent string, l Limits) (Placed, error) {
 	p := Placed{Dir: filepath.Join(parent, s.Name)}
 	old := readManifest(p.Dir)
@@ -103,7 +104,7 @@ func (p *Placed) swap(tmp string, ours bool) error {
 	if _, err := os.Lstat(p.Dir); errors.Is(err, fs.ErrNotExist) {
 		return os.Rename(tmp, p.Dir)
 	}
-	backup := p.Dir + ".before-" + time.Now().UTC().Format("20060102-150405.000000")
+	backup := filepath.Join(filepath.Dir(p.Dir), "."+filepath.Base(p.Dir)+".before-") + time.Now().UTC().Format("20060102-150405.000000")
 	if unix.Renameat2(unix.AT_FDCWD, tmp, unix.AT_FDCWD, p.Dir, unix.RENAME_EXCHANGE) == nil {
 		if ours {
 			return os.RemoveAll(tmp)
