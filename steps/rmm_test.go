@@ -57,7 +57,10 @@ func TestRMMVerify(t *testing.T) {
 func TestRMMVerifyIsRed(t *testing.T) {
 	t.Parallel()
 	limit := func(s *RMM) { s.Policy.MemoryLimit = rmmShare(t, "1GiB") }
-	empty := t.TempDir()
+	empty, torch := t.TempDir(), t.TempDir()
+	fake, err := filepath.Abs("inject/tests/fake")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(torch, "torch.py"), []byte(rmmTorchPy), 0o600))
 	for name, c := range map[string]struct {
 		set     func(*RMM)
 		environ string
@@ -73,6 +76,7 @@ func TestRMMVerifyIsRed(t *testing.T) {
 		"CuPy goes its way":   {nil, "FAKE_CUPY_OWN=1", record.GPUBroken, "device ok, imports ok, policy ok, allocation ok, product ok, statistics failed, torch skipped", "CuPy does not allocate through it"},
 		"a wrong product":     {nil, "FAKE_CUPY_WRONG=1", record.GPUBroken, "device ok, imports ok, policy ok, allocation ok, product failed, statistics ok, torch skipped", "differs from NumPy's"},
 		"torch is not there":  {func(s *RMM) { s.Policy.Allocators = []string{"cupy", "torch"} }, "", record.MissingTool, "device ok, imports ok, policy ok, allocation ok, product ok, statistics ok, torch failed", "No module named 'torch'"},
+		"torch goes its way":  {func(s *RMM) { s.Policy.Allocators = []string{"cupy", "torch"} }, "PYTHONPATH=" + torch + ":" + fake, record.GPUBroken, "device ok, imports ok, policy ok, allocation ok, product ok, statistics ok, torch failed", "not through RMM"},
 		"CuPy is left alone":  {func(s *RMM) { s.Policy.Allocators = nil }, "", "", "device ok, imports ok, policy ok, allocation ok, product ok, statistics skipped, torch skipped", ""},
 		"contradicting flags": {func(s *RMM) { s.Policy.MemoryLimit = rmmShare(t, "0") }, "", record.Usage, "", "--gpu-memory-limit"},
 	} {
@@ -152,3 +156,12 @@ func TestRMMShow(t *testing.T) {
 		})
 	}
 }
+
+// rmmTorchPy is a torch that has memory of its own.
+const rmmTorchPy = `
+class cuda:
+    class memory:
+        change_current_allocator = staticmethod(lambda allocator: None)
+
+def zeros(n, device): pass
+`

@@ -233,6 +233,16 @@ def test_hidden_sitecustomize_still_runs(process: Process, tmp_path: Path) -> No
     assert "the distribution was here" in process.policy().run("pass")
 
 
+def test_spawned_workers_are_reached(process: Process) -> None:
+    """As Dask starts its workers."""
+    process.policy().run(
+        "from concurrent.futures import ProcessPoolExecutor as Pool; import multiprocessing as m\n"
+        "with Pool(1, mp_context=m.get_context('spawn')) as p:\n"
+        "    p.submit(exec, 'import rmm').result()"
+    )
+    assert process.receipt()["state"] == "applied"
+
+
 def test_isolated_python_leaves_no_receipt(process: Process) -> None:
     """The runner must not take this for success: there is no receipt at all."""
     process.policy().run("pass", flags=("-I",))

@@ -1,0 +1,2 @@
+def rmm_torch_allocator(n):
+    return n
