@@ -164,7 +164,7 @@ func (w *millWatch) end(ctx context.Context, name string, ended time.Time, stray
 		for until := ended.Add(freeing); !w.Freed(ended) && time.Now().Before(until) && ctx.Err() == nil; {
 			time.Sleep(20 * time.Millisecond)
 		}
-		e.After = ctx.Err() == nil
+		e.After = w.SampledSince(ended)
 	}
 	for _, c := range cells {
 		e.Cells = append(e.Cells, watch.Cell{Number: c.Number, Source: w.job.Secrets.String(c.Source), Begun: c.Begun, Ended: c.Ended})
@@ -259,10 +259,11 @@ func xidText(w *record.Watch, x record.XIDReport) string {
 }
 
 // watchStream runs the watching child. It is none of the step's children in the
-// record: it does not work for the notebook, and ends when we end it.
+// record: it does not work for the notebook, and is killed when it is not wanted any
+// more, having nothing to lose.
 func (j *Job) watchStream(ctx context.Context, argv []string, limit time.Duration, w io.Writer) (gpu.Ended, error) {
 	voice := child.NewTail(io.Discard)
 	env := append(j.ChildEnv(), child.StepVar+"="+j.mark())
-	res, err := j.Runner.Run(ctx, child.Spec{Argv: argv, Env: env, Stdout: w, Out: voice, Leaf: true, Limits: child.Limits{NoOutputTimeout: limit, Grace: time.Second}})
+	res, err := j.Runner.Run(ctx, child.Spec{Argv: argv, Env: env, Stdout: w, Out: voice, Leaf: true, Limits: child.Limits{NoOutputTimeout: limit}})
 	return gpu.Ended{ExitCode: res.ExitCode, Signal: res.Signal, Stderr: []byte(voice.String())}, err
 }

@@ -29,7 +29,7 @@ type Usage struct {
 // Used is what Usage saw. Nil is unknown.
 type Used struct {
 	// RSSBytes sums the descendants' resident sets; memory that they share counts
-	// for each. A process is seen within a second of its start.
+	// for each. A process is seen within two seconds of its start.
 	RSSBytes uint64
 	// CgroupBytes is the cgroup's memory without file pages that can be given up.
 	CgroupBytes *uint64
@@ -51,10 +51,11 @@ func (u *Usage) Limit() *uint64 { return u.group.limit() }
 // that have ended.
 func (u *Usage) Holders() map[int]string { return u.holders }
 
-// The table of processes is read no more often than scanEvery, and reading it takes
-// no more than one part in scanShare of the time.
+// The table of processes is read every scanEvery, or, where that takes longer than
+// one part in scanShare of the time, less often, down to every scanLeast.
 const (
 	scanEvery = time.Second
+	scanLeast = 2 * time.Second
 	scanShare = 250
 )
 
@@ -62,7 +63,7 @@ const (
 func (u *Usage) Look() Used {
 	if now := time.Now(); now.After(u.next) {
 		u.scan()
-		u.next = time.Now().Add(max(scanEvery, scanShare*time.Since(now)))
+		u.next = time.Now().Add(min(scanLeast, max(scanEvery, scanShare*time.Since(now))))
 	}
 	var used Used
 	for _, pid := range u.pids {

@@ -178,7 +178,7 @@ func (c *Collector) Freed(since time.Time) bool {
 	if c.now == nil || c.gpuErr != "" {
 		return true
 	}
-	if c.latest.UnixMilli <= since.UnixMilli() {
+	if !c.sampledSince(since) {
 		return false
 	}
 	for _, d := range c.now.devices {
@@ -188,3 +188,12 @@ func (c *Collector) Freed(since time.Time) bool {
 	}
 	return true
 }
+
+// SampledSince says whether there is a sample of the GPUs from after a moment.
+func (c *Collector) SampledSince(t time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.sampledSince(t)
+}
+
+func (c *Collector) sampledSince(t time.Time) bool { return c.latest.UnixMilli > t.UnixMilli() }

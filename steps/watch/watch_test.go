@@ -152,6 +152,8 @@ func TestFreed(t *testing.T) {
 	assert.False(t, c.Freed(at(2)))
 	sees(c, 4, 10+freed, 10, 0)
 	assert.True(t, c.Freed(at(2)))
+	assert.True(t, c.SampledSince(at(3.9)))
+	assert.False(t, c.SampledSince(at(4)))
 	c.NoGPU("the driver has died")
 	assert.True(t, c.Freed(at(9)), "nobody can tell any more")
 	w := c.End(Ending{At: at(9), After: true})
