@@ -3,6 +3,8 @@ package steps
 import (
 	"context"
 	"fmt"
+	"path/filepath"
+	"strings"
 
 	"github.com/step-runner/step-runner/artifacts/record"
 	"github.com/step-runner/step-runner/steps/child"
@@ -66,8 +68,16 @@ func (s *Subsample) Run(ctx context.Context, j *Job) error {
 }
 
 func (s *Subsample) interpreter(j *Job) (string, error) {
-	if s.Python != "" {
-		return lookPath(j.Getenv("PATH"), s.Python)
+	name := s.Python
+	if name == "" {
+		return j.Python()
 	}
-	return j.Python()
+	if strings.Contains(name, "/") {
+		abs, err := filepath.Abs(name)
+		if err != nil {
+			return "", err
+		}
+		name = abs
+	}
+	return lookPath(j.Getenv("PATH"), name)
 }

@@ -265,3 +265,19 @@ func TestCachedSmallEnough(t *testing.T) {
 	assert.Equal(t, record.WayWhole, r.Way)
 	assert.NoDirExists(t, ws.Path("cache", "subsample"))
 }
+
+func TestCutDiskFull(t *testing.T) {
+	for name, size := range map[string]int64{"no room for the program": 16 << 10, "no room for the data": 600 << 10} {
+		t.Run(name, func(t *testing.T) {
+			disk, ok := steptest.SmallDisk(t, size)
+			if !ok {
+				return
+			}
+			c, _ := cutter(t)
+			_, err := c.Cut(t.Context(), pbmc(t), filepath.Join(disk, "out.h5ad"), Options{MaxCells: 690, MaxGenes: 700}, nil)
+			require.Error(t, err)
+			assert.Equal(t, record.DiskFull, record.AsFailure(err).Kind, err)
+			assert.Empty(t, entries(t, disk))
+		})
+	}
+}

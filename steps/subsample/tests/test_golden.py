@@ -87,15 +87,6 @@ def test_old_categories(tmp_path):
     assert [s["before"] for s in m["strata"]] == [10, 10]
 
 
-def test_awkward(tmp_path):
-    ak = pytest.importorskip("awkward")
-    a = make(60, 8, raw=False)
-    a.obsm["ragged"] = ak.Array([list(range(i % 4)) for i in range(60)])
-    a.write_h5ad(tmp_path / "in.h5ad")
-    m = cut(tmp_path / "in.h5ad", tmp_path / "out.h5ad", max_cells=10)
-    assert ad.read_h5ad(tmp_path / "out.h5ad").obsm["ragged"].to_list() == a.obsm["ragged"][m["cells"]].to_list()
-
-
 def test_prune(tmp_path):
     a = make(200, 30)
     a.obs["donor"] = pd.Categorical(["d1"] * 199 + ["d2"], ["d0", "d1", "d2"])

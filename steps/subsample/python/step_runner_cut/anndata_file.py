@@ -25,7 +25,7 @@ class AnnDataFile:
         self.root = root
         if "obs" not in root or "var" not in root:
             raise CutError("it has no obs and var, so it is no AnnData", "give an .h5ad file, a Zarr directory of AnnData, or a 10x .h5 file")
-        self.obs, self.var = Annotation(root["obs"]), Annotation(root["var"])
+        self.obs, self.var = Annotation(root["obs"], root.get("uns")), Annotation(root["var"])
         self.cells, self.genes = len(self.obs), len(self.var)
         self.format = "h5ad" if stores.is_hdf5(root) else "zarr"
         for name in self._matrices():
@@ -123,7 +123,7 @@ class AnnDataFile:
 
     def _from_spool(self, element: Any, target: Any, cutter: Cutter, cells: Ints | None, genes: Ints | None, spool: Spool) -> None:
         group = target.create_group("X")
-        cutter.write_sparse(element, group, spool.blocks(), places(self.genes, genes))
+        cutter.write_sparse(element, group, spool.blocks(), places(self.genes, genes), spool.count())
         stores.copy_attrs(element, group)
         set_shape(group, [self.cells if cells is None else len(cells), self.genes if genes is None else len(genes)])
 

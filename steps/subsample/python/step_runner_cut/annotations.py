@@ -21,8 +21,9 @@ def texts(values: NDArray[Any]) -> list[str]:
 class Annotation:
     """obs or var: a group of columns, or in old files one array of records."""
 
-    def __init__(self, element: Any) -> None:
-        self.element = element
+    def __init__(self, element: Any, uns: Any = None) -> None:
+        # Of a table of records the categories lie in uns.
+        self.element, self.uns = element, uns
         self.group = stores.is_group(element)
         if not self.group and (element.dtype.names is None or element.ndim != 1):
             raise CutError(f"{element.name}: it is no table", DAMAGED)
@@ -54,15 +55,21 @@ class Annotation:
 
     def categorical(self) -> list[str]:
         """The columns that are categorical in the file."""
-        if not self.group:
+        return [c for c in self.columns() if self._old_categories(c) or self.group and encoding(self.element[c]) == "categorical"]
+
+    def _old_categories(self, column: str) -> list[str]:
+        name = f"{column}_categories"
+        if self.group or self.uns is None or name not in self.uns or self.element.dtype[column].kind not in "iu":
             return []
-        return [c for c in self.columns() if encoding(self.element[c]) == "categorical"]
+        return texts(np.asarray(self.uns[name][:]))
 
     def coded(self, column: str) -> tuple[list[str], Ints]:
         """The values of a column, and for each row which one it has, -1 for none."""
         element = self.element[column]
         if isinstance(element, np.ndarray):  # A field of records.
             values: NDArray[Any] = element
+            if categories := self._old_categories(column):
+                return categories, values.astype(np.int64)
         elif not stores.is_group(element):
             values = element[:]
             if "categories" in element.attrs and stores.is_hdf5(element):

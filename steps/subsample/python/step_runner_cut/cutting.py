@@ -89,8 +89,6 @@ class Cutter:
             self._categorical(source, parent, name, axes[:1])
         elif encoding(source).startswith("nullable-"):
             self._members(source, parent, name, axes[:1])
-        elif encoding(source) == "awkward-array":
-            self._awkward(source, parent, name, axes)
         else:
             raise CutError(f"{source.name}: encoding {encoding(source)!r} is not supported", "leave the element out of the file, or give data without it")
 
@@ -134,14 +132,16 @@ class Cutter:
         axes = (*axes, None)[:2]
         matrix = Sparse(source.name, source, full[major], full[minor])
         selected = np.arange(full[major]) if axes[major] is None else axes[major]
-        self.write_sparse(source, parent.create_group(name), matrix.blocks(selected, self.progress), places(full[minor], axes[minor]))
+        self.write_sparse(source, parent.create_group(name), matrix.blocks(selected, self.progress), places(full[minor], axes[minor]), matrix.count(selected))
         stores.copy_attrs(source, parent[name])
         size = [n if a is None else len(a) for n, a in zip(full, axes)]
         set_shape(parent[name], size)
 
-    def write_sparse(self, source: Any, target: Any, blocks: Iterable[Block], place: NDArray[Any] | None) -> None:
-        """Writes the three arrays of a matrix from its blocks."""
-        out = {n: stores.create(source[n], target, n, (0,), (stores.CHUNK,)) for n in ("data", "indices")}
+    def write_sparse(self, source: Any, target: Any, blocks: Iterable[Block], place: NDArray[Any] | None, most: int) -> None:
+        """Writes the three arrays of a matrix from its blocks, which hold at most so
+        many values."""
+        chunk = (max(1, min(stores.CHUNK, most)),)
+        out = {n: stores.create(source[n], target, n, (0,), chunk) for n in ("data", "indices")}
         lengths: list[Ints] = [np.zeros(1, np.int64)]
         at = 0
         for block in blocks:
@@ -174,18 +174,6 @@ class Cutter:
                 self.pruned[name] = (total, kept)
         self.cut(source["categories"], target, "categories", (kept,))
         stores.copy_attrs(source, target)
-
-    def _awkward(self, source: Any, parent: Any, name: str, axes: Axes) -> None:
-        # Its buffers have no rows that could be taken one by one.
-        try:
-            from anndata.io import read_elem, write_elem
-        except ImportError:
-            from anndata.experimental import read_elem, write_elem
-        value = read_elem(source)
-        for axis, selected in enumerate(axes):
-            if selected is not None:
-                value = value[(slice(None),) * axis + (selected,)]
-        write_elem(parent, name, value)
 
 
 def set_shape(target: Any, size: list[int]) -> None:

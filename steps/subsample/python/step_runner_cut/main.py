@@ -93,7 +93,7 @@ def cut(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     column = request["stratify_by"]
     strata = stratum(data, column) if column else None
     named = sampling.by_name(data.gene_names(), request["named"] or [])
-    result |= {"missing": named.missing}
+    result |= {"missing": named.missing} if named.missing else {}
     if data.cells <= request["max_cells"] and data.genes <= request["max_genes"]:
         return result
 
@@ -114,7 +114,8 @@ def cut(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     if strata:
         result["strata"] = sampling.strata(*strata, cells)
     result["shifts"] = shifts(data, cells)
-    return result
+    # What is empty reads as not there, and is written so too.
+    return {n: v for n, v in result.items() if v not in ([], {})}
 
 
 def stratum(data: Any, column: str) -> tuple[list[str], Any]:

@@ -99,6 +99,10 @@ class Spool:
                 self.lengths.append(b.lengths)
                 yield b
 
+    def count(self) -> int:
+        """Values in all blocks."""
+        return sum(int(n.sum()) for n in self.lengths)
+
     def blocks(self) -> Iterator[Block]:
         """The blocks again; the files go with the last one."""
         with self.paths[0].open("rb") as indices, self.paths[1].open("rb") as data:

@@ -58,7 +58,7 @@ class TenXFile:
         out = target.create_group(self.name)
         chosen = np.arange(self.cells) if cells is None else cells
         blocks = spool.blocks() if spool else self.matrix.blocks(chosen, cutter.progress)
-        cutter.write_sparse(self.group, out, blocks, places(self.genes, genes))
+        cutter.write_sparse(self.group, out, blocks, places(self.genes, genes), self.matrix.count(chosen))
         for member in self.group:
             element = self.group[member]
             if member == "features":
