@@ -92,3 +92,11 @@ func BenchmarkUsageLook(b *testing.B) {
 		}
 	})
 }
+
+// A leaf beside a child does not make what the child left without a mark nobody's.
+func TestLeafIsNoParent(t *testing.T) {
+	r := &relatives{running: map[int]*process{1: {}, 2: {leaf: true}}}
+	assert.Equal(t, 1, r.parents())
+	r.running[3] = &process{}
+	assert.Equal(t, 2, r.parents())
+}
