@@ -75,20 +75,11 @@ type Override struct {
 // that come back.
 type Dir struct{ path string }
 
-// New writes the package and the policy into the directory path, which must not be
-// there.
+// New writes the package, if it is not there yet, and the policy into the directory
+// path.
 func New(path string, p Policy) (*Dir, error) {
-	for _, dir := range []string{path, filepath.Join(path, "rmm")} {
-		if err := os.MkdirAll(dir, 0o775); err != nil {
-			return nil, err
-		}
-	}
-	files, err := fs.Sub(python, "python")
-	if err != nil {
-		return nil, err
-	}
 	d := &Dir{path: path}
-	if err := os.CopyFS(d.packages(), files); err != nil {
+	if err := errors.Join(writePackages(path), os.MkdirAll(filepath.Dir(d.policy()), 0o775)); err != nil {
 		return nil, err
 	}
 	content, err := json.Marshal(struct {
@@ -101,21 +92,44 @@ func New(path string, p Policy) (*Dir, error) {
 	return d, os.WriteFile(d.policy(), content, 0o664)
 }
 
-func (d *Dir) packages() string { return filepath.Join(d.path, "python") }
-func (d *Dir) policy() string   { return filepath.Join(d.path, "rmm", "policy.json") }
+func (d *Dir) policy() string { return filepath.Join(d.path, "rmm", "policy.json") }
+
+func packagesIn(path string) string { return filepath.Join(path, "python") }
+
+// writePackages writes the package below path; both hooks share it.
+func writePackages(path string) error {
+	if _, err := os.Stat(packagesIn(path)); err == nil {
+		return nil
+	}
+	if err := os.MkdirAll(path, 0o775); err != nil {
+		return err
+	}
+	files, err := fs.Sub(python, "python")
+	if err != nil {
+		return err
+	}
+	return os.CopyFS(packagesIn(path), files)
+}
 
 // Env is env with what a process needs to find the package and the policy.
 func (d *Dir) Env(env []string) []string {
-	path := d.packages()
+	return append(withPackages(env, packagesIn(d.path)), PolicyVar+"="+d.policy())
+}
+
+// withPackages is env with path in front of PYTHONPATH.
+func withPackages(env []string, path string) []string {
 	for i := len(env) - 1; i >= 0; i-- {
 		if own, ok := strings.CutPrefix(env[i], "PYTHONPATH="); ok {
+			if own == path || strings.HasPrefix(own, path+string(os.PathListSeparator)) {
+				return env[:len(env):len(env)]
+			}
 			if own != "" {
 				path += string(os.PathListSeparator) + own
 			}
 			break
 		}
 	}
-	return append(env[:len(env):len(env)], "PYTHONPATH="+path, PolicyVar+"="+d.policy())
+	return append(env[:len(env):len(env)], "PYTHONPATH="+path)
 }
 
 // Bounds of what is read: a notebook writes the receipts and could write anything.
@@ -150,27 +164,32 @@ func (d *Dir) Receipts() (all []Receipt, err error) {
 }
 
 func read(root *os.Root, name string) (r Receipt, err error) {
-	// Not a FIFO, say, which would keep us waiting.
-	if info, err := root.Lstat(name); err != nil || !info.Mode().IsRegular() {
-		return r, errors.Join(errors.New("is no file"), err)
-	}
-	f, err := root.Open(name)
-	if err != nil {
-		return r, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, mostBytes+1))
+	data, err := readBounded(root, name)
 	if err != nil {
 		return r, err
 	}
 	return Parse(data)
 }
 
+func readBounded(root *os.Root, name string) ([]byte, error) {
+	// Not a FIFO, say, which would keep us waiting.
+	if info, err := root.Lstat(name); err != nil || !info.Mode().IsRegular() {
+		return nil, errors.Join(errors.New("is no file"), err)
+	}
+	f, err := root.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, mostBytes+1))
+	if err == nil && len(data) > mostBytes {
+		err = fmt.Errorf("is larger than %d bytes", mostBytes)
+	}
+	return data, err
+}
+
 // Parse reads one receipt strictly.
 func Parse(data []byte) (r Receipt, err error) {
-	if len(data) > mostBytes {
-		return r, fmt.Errorf("is larger than %d bytes", mostBytes)
-	}
 	dec := json.NewDecoder(strings.NewReader(string(data)))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&r); err != nil {

@@ -29,3 +29,7 @@ finally:
         from step_runner_kernel import rmm_hook
 
         rmm_hook.arm(os.environ["STEP_RUNNER_RMM_POLICY"])
+    if os.environ.get("STEP_RUNNER_SUBSAMPLE"):
+        from step_runner_kernel import readers
+
+        readers.arm(os.environ["STEP_RUNNER_SUBSAMPLE"])
