@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/step-runner/step-runner/artifacts"
 	"github.com/step-runner/step-runner/artifacts/record"
 	"github.com/step-runner/step-runner/steps/child"
 	"github.com/step-runner/step-runner/steps/notebook"
@@ -96,8 +97,7 @@ func (c *converter) open() (err error) {
 		return err
 	}
 	// Python searches the current directory for modules: it is one of our own.
-	return errors.Join(os.RemoveAll(c.work), os.MkdirAll(filepath.Join(c.work, "cwd"), 0o775),
-		notebook.WriteTemplate(filepath.Join(c.work, "templates"), c.opts.Scripts))
+	return errors.Join(os.RemoveAll(c.work), os.MkdirAll(filepath.Join(c.work, "cwd"), 0o775))
 }
 
 // convert renders one notebook, checks the page, and only then puts it in place.
@@ -120,8 +120,11 @@ func (c *converter) convert(ctx context.Context, i int, r rendering) error {
 	if err != nil {
 		return err
 	}
-	made := filepath.Join(c.work, "page.html")
-	if err := c.nbconvert(ctx, src, made); err != nil {
+	made, templates := filepath.Join(c.work, "page.html"), filepath.Join(c.work, fmt.Sprintf("templates-%d", i+1))
+	if err := notebook.WriteTemplate(templates, c.opts.Scripts, c.banner(r)); err != nil {
+		return err
+	}
+	if err := c.nbconvert(ctx, templates, src, made); err != nil {
 		return err
 	}
 	if err := c.check(n, made); err != nil {
@@ -131,6 +134,17 @@ func (c *converter) convert(ctx context.Context, i int, r rendering) error {
 		return err
 	}
 	return c.Output(r.page)
+}
+
+// banner is what a page of the lite variant says first.
+func (c *converter) banner(r rendering) string {
+	switch {
+	case r.lite != nil:
+		return "LITE: " + r.lite.Text()
+	case c.Variant == artifacts.Lite:
+		return "LITE"
+	}
+	return ""
 }
 
 func readNotebook(path string) (*notebook.Notebook, error) {
@@ -144,10 +158,10 @@ func readNotebook(path string) (*notebook.Notebook, error) {
 // static is what a page without scripts can show, the best first.
 const static = `["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/latex", "text/plain"]`
 
-func (c *converter) nbconvert(ctx context.Context, src, page string) error {
+func (c *converter) nbconvert(ctx context.Context, templates, src, page string) error {
 	args := []string{
 		c.python, "-m", "nbconvert", "--to", "html", "--template", notebook.TemplateName,
-		"--TemplateExporter.extra_template_basedirs=" + filepath.Join(c.work, "templates"),
+		"--TemplateExporter.extra_template_basedirs=" + templates,
 		"--HTMLExporter.embed_images=True", fmt.Sprintf("--HTMLExporter.sanitize_html=%s", pythonBool(c.opts.Sanitize)),
 		"--output-dir", filepath.Dir(page), "--output", filepath.Base(page),
 	}

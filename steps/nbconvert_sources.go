@@ -16,7 +16,9 @@ type rendering struct {
 	page     string
 	// beside is the directory of the notebook that was executed, with its images.
 	beside string
-	err    error
+	// lite says what was made of the notebook's data, nil when that was left alone.
+	lite *record.Lite
+	err  error
 }
 
 // renderings finds the notebooks: those that step 3 has executed, or those given.
@@ -66,7 +68,7 @@ func hasOutput(rec *record.Record, path string) bool {
 
 // ofRun is the rendering of one of the count notebooks that step 3 has executed.
 func (s *Nbconvert) ofRun(j *Job, nb record.Notebook, count int) (rendering, error) {
-	r := rendering{notebook: j.Env.Run.Abs(nb.Output), beside: j.millDir(nb.Input)}
+	r := rendering{notebook: j.Env.Run.Abs(nb.Output), beside: j.millDir(nb.Input), lite: nb.Lite}
 	var err error
 	name := stem(nb.Output) + ".html"
 	if count == 1 {

@@ -24,7 +24,6 @@ type PapermillOptions struct {
 	Parameter         []string      `short:"p" sep:"none" help:"Parameter of the notebooks, typed as papermill does: True, False, None, numbers, else text. With NOTEBOOK:, that of one notebook. May be repeated." placeholder:"[NOTEBOOK:]NAME=VALUE"`
 	ParametersYAML    []string      `name:"parameters-yaml" short:"y" sep:"none" help:"Parameters as YAML. May be repeated." placeholder:"YAML"`
 	ParametersFile    []string      `name:"parameters-file" sep:"none" help:"YAML file with parameters. May be repeated." placeholder:"FILE"`
-	Subsample         bool          `help:"This is the lite variant: names of artifacts end in _lite, and a parameter called subsample, where the notebook has one, becomes True."`
 	Kernel            string        `help:"Kernel to use instead of the one that the notebook names." placeholder:"NAME"`
 	ExecutionTimeout  time.Duration `help:"End a cell that takes longer." placeholder:"DURATION"`
 	StartTimeout      time.Duration `default:"60s" help:"End a kernel that takes longer to start." placeholder:"DURATION"`
@@ -34,6 +33,7 @@ type PapermillOptions struct {
 	Env               []string      `name:"env" sep:"none" help:"Variable of the notebooks. With NOTEBOOK:, that of one notebook. May be repeated." placeholder:"[NOTEBOOK:]NAME=VALUE"`
 	Output            string        `seed:"OUTPUT_NOTEBOOK" help:"File name of the executed notebook, in the run's artifacts, when there is one notebook." placeholder:"FILE"`
 	RMM               PapermillRMM  `embed:""`
+	Lite              PapermillLite `embed:""`
 	GPUSampleInterval time.Duration `name:"gpu-sample-interval" default:"100ms" help:"Time between two samples of the GPUs and of memory. 0 takes none." placeholder:"DURATION"`
 	child.Limits      `embed:""`
 }
@@ -85,8 +85,14 @@ unrun, 49 a patch or parameter does not fit, 20 to 24 the GPU (see gpu-check),
 
 // Run runs the notebooks in order.
 func (s *Papermill) Run(ctx context.Context, j *Job) error {
-	if s.Subsample {
+	subsample := j.Variant == artifacts.Lite
+	if s.Lite.Subsample != nil {
+		subsample = *s.Lite.Subsample
+	}
+	if subsample {
 		j.Env.Variant, j.Rec.Variant = artifacts.Lite, string(artifacts.Lite)
+	} else if j.Variant == artifacts.Lite {
+		j.Note("--no-subsample: the lite variant ran on data of any size")
 	}
 	if err := errors.Join(s.RMM.check(), watchCheck(s.GPUSampleInterval)); err != nil {
 		return err
@@ -96,6 +102,10 @@ func (s *Papermill) Run(ctx context.Context, j *Job) error {
 		return err
 	}
 	set, err := s.papermillSettings(j, files)
+	if err != nil {
+		return err
+	}
+	data, err := s.Lite.liteSettings(subsample, files)
 	if err != nil {
 		return err
 	}
@@ -112,7 +122,7 @@ func (s *Papermill) Run(ctx context.Context, j *Job) error {
 		ctx, cancel = context.WithTimeoutCause(ctx, s.Limits.Timeout, record.Failf(record.TimedOut, "papermill took longer than --timeout %s", s.Limits.Timeout))
 		defer cancel()
 	}
-	return s.mill(ctx, &mill{Job: j, opts: &s.PapermillOptions, set: set, policy: policy}, files)
+	return s.mill(ctx, &mill{Job: j, opts: &s.PapermillOptions, set: set, policy: policy, subsample: subsample, data: data}, files)
 }
 
 // mill runs each notebook, and returns the failure of the first that failed.

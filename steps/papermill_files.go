@@ -34,7 +34,7 @@ func (m *mill) open(ctx context.Context, files []notebookFile) (err error) {
 	if err := os.WriteFile(m.launcher(), notebook.Launcher, 0o664); err != nil {
 		return err
 	}
-	m.copied = map[string]bool{}
+	m.copied, m.placed = map[string]bool{}, map[string]record.LitePlaced{}
 	for _, f := range files {
 		if f.err == nil {
 			if err := m.copyTree(ctx, f.Root); err != nil {
@@ -52,7 +52,7 @@ func (m *mill) copyTree(ctx context.Context, root string) error {
 		return nil
 	}
 	var ours []string
-	for _, d := range []string{"runs", "clones", "venvs", "cache", "locks"} {
+	for _, d := range []string{"runs", "clones", "venvs", "cache", "locks", "datasets"} {
 		ours = append(ours, m.Workspace.Path(d))
 	}
 	skipped, err := artifacts.CopyTree(ctx, root, m.millTree(root), ours...)

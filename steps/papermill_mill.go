@@ -25,9 +25,14 @@ type mill struct {
 	set  *papermillSettings
 	// policy is nil when the notebooks' GPU memory is left alone.
 	policy *inject.Policy
-	python string
-	work   string
-	copied map[string]bool
+	// subsample says that the notebooks' data is made small, data where some of it
+	// is, and placed what was put where a notebook reads it, by its path.
+	subsample bool
+	data      []dataFile
+	placed    map[string]record.LitePlaced
+	python    string
+	work      string
+	copied    map[string]bool
 	// outputs are the executed notebooks' paths, in the order of the notebooks.
 	outputs []string
 	// watch is nil when nothing is sampled.
@@ -59,7 +64,7 @@ func (m *mill) try(ctx context.Context, f notebookFile, output string, nb *recor
 	if err != nil {
 		return err
 	}
-	if err := m.inject(r); err != nil {
+	if err := errors.Join(m.inject(r), m.lite(ctx, r, nb)); err != nil {
 		return err
 	}
 	m.watch.begin(ctx, r.Rel)
@@ -83,6 +88,8 @@ type milled struct {
 	// ended is when papermill and all that it left behind, the strays, had ended.
 	ended  time.Time
 	strays []string
+	// readers is nil when the notebook's data is left alone.
+	readers *inject.ReadersDir
 }
 
 func (r *milled) hasParameters(set *papermillSettings) bool {
@@ -219,6 +226,9 @@ func (m *mill) judge(ctx context.Context, r *milled, e notebook.Ending, rec *rec
 	own := v.Failure
 	if r.injected != nil {
 		rec.RMM, v.Failure = m.judgeRMM(r, &v)
+	}
+	if r.readers != nil {
+		v.Failure = m.judgeLite(r, rec.Lite, &v)
 	}
 	rec.Watch = m.watched(ctx, r, &v)
 	if f := m.hinted(v.Failure, v.Failure == own, rec); f != nil {

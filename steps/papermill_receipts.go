@@ -17,18 +17,27 @@ func (m *mill) inject(r *milled) (err error) {
 	if m.policy == nil {
 		return nil
 	}
-	r.injected, err = inject.New(filepath.Join(m.work, "inject-"+filepath.Base(r.output)), *m.policy)
+	r.injected, err = inject.New(m.injectDir(r), *m.policy)
 	return err
+}
+
+func (m *mill) injectDir(r *milled) string {
+	return filepath.Join(m.work, "inject-"+filepath.Base(r.output))
 }
 
 // env is the environment of the notebook's processes. A policy of another
 // step-runner, one whose notebook runs us, is not theirs.
 func (m *mill) env(r *milled) []string {
-	env := slices.DeleteFunc(m.ChildEnv(m.set.envFor(m.Variant, r.notebookFile)...), func(kv string) bool { return strings.HasPrefix(kv, inject.PolicyVar+"=") })
-	if r.injected == nil {
-		return env
+	env := slices.DeleteFunc(m.ChildEnv(m.set.envFor(m.Variant, r.notebookFile)...), func(kv string) bool {
+		return strings.HasPrefix(kv, inject.PolicyVar+"=") || strings.HasPrefix(kv, inject.ReadersVar+"=")
+	})
+	if r.injected != nil {
+		env = r.injected.Env(env)
 	}
-	return r.injected.Env(env)
+	if r.readers != nil {
+		env = r.readers.Env(env)
+	}
+	return env
 }
 
 // judgeRMM reads the receipts, and says how the notebook has ended with them: a

@@ -32,6 +32,7 @@ func millWrite(t *testing.T, name string, data []byte) string {
 func millStep(paths ...string) *Papermill {
 	s := &Papermill{Notebooks: Notebooks{Paths: paths}}
 	s.StartTimeout, s.Limits.Grace = time.Minute, 2*time.Second
+	s.Lite.MaxCells, s.Lite.MaxGenes = 50000, 10000
 	return s
 }
 

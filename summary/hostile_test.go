@@ -47,13 +47,16 @@ func hostile(s string) []*record.Record {
 	*rs[1].Facts.(*record.CloneFacts) = record.CloneFacts{URL: s, Revision: s, Commit: s}
 	nb := record.Notebook{Input: s, Error: &e, Prepared: []string{s}, AllowedErrors: []record.CellError{e}, RMM: &record.RMM{
 		Policy: record.RMMPolicy{Mode: s}, Overrides: 1, Processes: []record.RMMProcess{{Overrides: []record.RMMOverride{{Call: s, Asked: s, Applied: s}}}},
+	}, Lite: &record.Lite{
+		Way: s, Placed: []record.LitePlaced{{Path: s, Manifest: s, Subsample: record.Subsample{Missing: []record.NamedGene{{Name: s, Why: s}}}}},
+		Reads: []record.LiteRead{{Path: s, Reader: s, Way: "cut"}, {Path: s, Way: "full", Error: s}},
 	}}
 	nb.Watch = &record.Watch{
 		GPUError: s, Devices: []record.WatchedGPU{{UUID: s, Name: s, Lost: s}}, Cells: []record.CellUse{{Source: s}},
 		XIDs: []record.XIDReport{{UUID: s, Class: s, Meaning: s}}, Leaked: []record.GPULeak{{Name: s}},
 	}
 	unapplied := nb
-	unapplied.RMM = &record.RMM{Error: s}
+	unapplied.RMM, unapplied.Lite = &record.RMM{Error: s}, &record.Lite{Error: s}
 	*rs[2].Facts.(*record.PapermillFacts) = record.PapermillFacts{Error: &e, Slowest: []record.Cell{{Source: s}}, Notebooks: []record.Notebook{nb, unapplied}}
 	rs[5].Facts = &record.PytestFacts{Env: record.TestEnv{Installer: s, Python: s, Fallbacks: []string{s}}, Failed: []record.Testcase{{Name: s, Classname: s, Outcome: s, Message: s}}}
 	*rs[6].Facts.(*record.CollectFacts) = record.CollectFacts{Missing: []string{s}, Invalid: []string{s}, Leaked: []string{s}, Refused: []string{s}, LeftOut: []string{s}}

@@ -85,6 +85,20 @@ func (r *Report) variant() string {
 	return ""
 }
 
+// shape is how small the data of a lite run was, by the first notebook that read any.
+func (r *Report) shape() string {
+	rec := r.of(record.Papermill)
+	if rec == nil {
+		return ""
+	}
+	for _, n := range rec.Facts.(*record.PapermillFacts).Notebooks {
+		if n.Lite != nil && n.Lite.Way != "" && n.Lite.Way != record.LiteNoData {
+			return fmt.Sprintf(" (%s)", n.Lite.Text())
+		}
+	}
+	return ""
+}
+
 // of returns the record of a step, nil when it has none.
 func (r *Report) of(id record.ID) *record.Record {
 	for _, rec := range r.Records {
@@ -112,7 +126,7 @@ func (r *Report) head(d *document) {
 	default:
 		d.put("# ❌ FAILED%s%s\n\n", r.variant(), r.culprit())
 	}
-	d.put("Run %s, variant %s", r.code(r.Run, 80), r.code(strings.ToUpper(string(r.Variant)), 20))
+	d.put("Run %s, variant %s%s", r.code(r.Run, 80), r.code(strings.ToUpper(string(r.Variant)), 20), r.shape())
 	if start, end, ok := r.span(); ok {
 		d.put(", started %s, took %s", date(start), seconds(end.Sub(start).Seconds()))
 	}

@@ -43,7 +43,7 @@ func passed() []*record.Record {
 		},
 		&record.CloneFacts{URL: "https://github.com/example/blueprints.git", Dir: "/w/clones/b/1a", Commit: strings.Repeat("1a", 20), CommitterDate: &committed},
 		&record.PapermillFacts{Cells: record.Cells{Total: 13, Run: 12, Skipped: 1}, Seconds: 70, Slowest: slowest, Notebooks: []record.Notebook{
-			{Input: "/w/clones/b/1a/notebooks/01_scRNA_analysis_preprocessing.ipynb", Output: nb.Path, Cells: record.Cells{Total: 13, Run: 12, Skipped: 1}, Seconds: 70, Prepared: []string{"cell 13 shuts the kernel down: tagged skip-execution"}, AllowedErrors: []record.CellError{{Name: "KeyError", Value: "'x'", Cell: 4}}, RMM: managed(), Watch: watched()},
+			{Input: "/w/clones/b/1a/notebooks/01_scRNA_analysis_preprocessing.ipynb", Output: nb.Path, Cells: record.Cells{Total: 13, Run: 12, Skipped: 1}, Seconds: 70, Prepared: []string{"cell 13 shuts the kernel down: tagged skip-execution"}, AllowedErrors: []record.CellError{{Name: "KeyError", Value: "'x'", Cell: 4}}, RMM: managed(), Watch: watched(), Lite: lite()},
 		}},
 		&record.NbconvertFacts{Pages: []record.Page{{Input: nb.Path, Output: page.Path}}},
 		&record.CloneFacts{URL: "https://github.com/example/tests.git", Revision: "v1.2", Commit: strings.Repeat("2b", 20)},
@@ -65,6 +65,16 @@ func passed() []*record.Record {
 	rs[5].Notes = []string{"poetry is not there: uv is used"}
 	rs[6].Inputs, rs[6].Outputs = []record.File{nb, page, cov, junit}, []record.File{file("manifest.json", "e", 700), file("papermill.log", "f", 0)}
 	return rs
+}
+
+// lite is a notebook of which one file was cut before the run.
+func lite() *record.Lite {
+	before, after := record.Shape{Cells: 1_200_000, Genes: 60_000}, record.Shape{Cells: 50_000, Genes: 10_000}
+	return &record.Lite{
+		Way: record.LiteCut, MaxCells: 50_000, MaxGenes: 10_000,
+		Placed: []record.LitePlaced{{Path: "./h5/dli_census.h5ad", Manifest: "work/x.subsample.json", Subsample: record.Subsample{Way: record.WayCut, Before: before, After: after}}},
+		Reads:  []record.LiteRead{{Path: "./h5/dli_census.h5ad", Reader: "h5py", Way: "placed", Before: before, After: after}},
+	}
 }
 
 // managed is a notebook whose own pool was held within the policy.
@@ -180,6 +190,7 @@ func report(rs []*record.Record, unreadable ...artifacts.Unreadable) *Report {
 func TestGoldens(t *testing.T) {
 	original := report(passed())
 	original.Variant = artifacts.Original
+	original.Records[2].Facts.(*record.PapermillFacts).Notebooks[0].Lite = nil
 	_, corrupt := record.Decode(strings.NewReader(`{"schema":1`))
 	for name, r := range map[string]*Report{
 		"passed":          report(passed()),

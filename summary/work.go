@@ -26,8 +26,44 @@ func (r *Report) notebooks(d *document) {
 			return fmt.Sprintf("| %d | %s | %s |\n", c.Number, seconds(c.Seconds), r.code(first(c.Source), 100))
 		})
 	}
+	r.data(d, f)
 	r.memory(d, f)
 	r.changes(d, f)
+}
+
+// data is a line for each notebook whose data was to be small.
+func (r *Report) data(d *document, f *record.PapermillFacts) {
+	var lines []string
+	for _, n := range f.Notebooks {
+		if n.Lite != nil {
+			lines = append(lines, fmt.Sprintf("- LITE data of %s: %s\n", r.code(r.inClone(n.Input), 200), r.subsampled(n.Lite)))
+		}
+	}
+	if len(lines) > 0 {
+		d.items(3, len(lines), "notebook", func(i int) string { return lines[i] })
+	}
+}
+
+func (r *Report) subsampled(l *record.Lite) string {
+	text := l.Text()
+	if l.Error != "" {
+		return text + "; what was read is not known: " + r.code(l.Error, 300)
+	}
+	for _, p := range l.Placed {
+		text += fmt.Sprintf("; %s was cut before the run", r.code(p.Path, 100))
+	}
+	for _, read := range l.Reads {
+		switch read.Way {
+		case "cut":
+			text += fmt.Sprintf("; %s was cut when it was read", r.code(read.Path, 100))
+		case "full":
+			text += fmt.Sprintf("; %s was read at full size: %s", r.code(read.Path, 100), r.code(read.Error, 200))
+		}
+		if len(text) > 1500 {
+			return text + "; …"
+		}
+	}
+	return text
 }
 
 // memory is a line for each notebook whose GPU memory was managed.

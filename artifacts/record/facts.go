@@ -193,6 +193,8 @@ type Notebook struct {
 	RMM *RMM `json:"rmm,omitempty"`
 	// Watch is absent when nothing was sampled.
 	Watch *Watch `json:"watch,omitempty"`
+	// Lite is absent when the notebook's data was left alone.
+	Lite *Lite `json:"lite,omitempty"`
 }
 
 // PapermillFacts sums the notebooks; Error is that of the first one that failed.

@@ -65,14 +65,9 @@ func (l *looker) cell(tokens []pyToken) {
 		case t.kind == tokenName && t.text == "datasets" && l.is(i-1, ".") && l.is(i+1, ".") && l.is(i+3, "("):
 			l.Datasets = append(l.Datasets, "datasets."+tokens[i+2].text)
 		case l.is(i, "=") && l.assigns(i):
-			value, next := l.value(i + 1)
-			if next > 0 && (next >= len(tokens) || tokens[next].kind == tokenEnd) {
-				l.known[tokens[i-1].text] = value
-			} else {
-				delete(l.known, tokens[i-1].text)
-			}
+			l.assign(i)
 		}
-		if i < past || l.is(i-1, "/") || l.is(i-1, "+") || l.is(i-1, ".") {
+		if i < past || slices.ContainsFunc([]string{"/", "+", "."}, func(op string) bool { return l.is(i-1, op) }) {
 			continue
 		}
 		if value, next := l.value(i); next > 0 {
@@ -80,6 +75,16 @@ func (l *looker) cell(tokens []pyToken) {
 			past = next
 		}
 	}
+}
+
+// assign learns, or forgets, what the variable before the = at i holds.
+func (l *looker) assign(i int) {
+	value, next := l.value(i + 1)
+	if next > 0 && (next >= len(l.tokens) || l.tokens[next].kind == tokenEnd) {
+		l.known[l.tokens[i-1].text] = value
+		return
+	}
+	delete(l.known, l.tokens[i-1].text)
 }
 
 // assigns says whether the statement around the = at i sets one variable.

@@ -35,8 +35,9 @@ const (
 // WriteTemplate writes nbconvert's template for pages that need no network below
 // dir. A notebook's outputs are somebody else's HTML, and the page is shown by a
 // web server beside others: a policy in the page keeps the browser from running
-// their scripts, unless scripts is set, and from loading anything for them.
-func WriteTemplate(dir string, scripts bool) error {
+// their scripts, unless scripts is set, and from loading anything for them. The
+// banner, words of ours, is the first thing on the page; "" is none.
+func WriteTemplate(dir string, scripts bool, banner string) error {
 	dir = filepath.Join(dir, TemplateName)
 	if err := os.MkdirAll(dir, 0o775); err != nil {
 		return err
@@ -45,7 +46,12 @@ func WriteTemplate(dir string, scripts bool) error {
 	if scripts {
 		p = policyScripts
 	}
+	if banner != "" {
+		banner = `<div role="note" class="step-runner-banner" style="padding:.6em 1em;margin:0 0 1em;background:#fff3cd;color:#533f03;border:1px solid #ffe69c;font:bold 1em sans-serif">` +
+			html.EscapeString(banner) + `</div>`
+	}
 	page := bytes.Replace(template, []byte("CONTENT_SECURITY_POLICY"), []byte(p), 1)
+	page = bytes.Replace(page, []byte("PAGE_BANNER"), []byte(banner), 1)
 	return errors.Join(
 		os.WriteFile(filepath.Join(dir, "index.html.j2"), page, 0o664),
 		os.WriteFile(filepath.Join(dir, "conf.json"), templateConf, 0o664),

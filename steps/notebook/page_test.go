@@ -39,11 +39,12 @@ func TestHasMath(t *testing.T) {
 func TestWriteTemplate(t *testing.T) {
 	for _, scripts := range []bool{false, true} {
 		dir := t.TempDir()
-		require.NoError(t, WriteTemplate(dir, scripts))
+		require.NoError(t, WriteTemplate(dir, scripts, "LITE: 5 of 9 cells & no more"))
 		b, err := os.ReadFile(filepath.Join(dir, TemplateName, "index.html.j2"))
 		require.NoError(t, err)
 		assert.Contains(t, string(b), "default-src 'none'")
 		assert.Equal(t, scripts, strings.Contains(string(b), "script-src"))
+		assert.Contains(t, string(b), ">LITE: 5 of 9 cells &amp; no more</div>")
 		assert.FileExists(t, filepath.Join(dir, TemplateName, "conf.json"))
 	}
 }

@@ -71,12 +71,12 @@ func (l *lexer) next() {
 		if len(l.open) == 0 {
 			l.add(pyToken{kind: tokenEnd})
 		}
-	case c == '\\' || c == ' ' || c == '\t' || c == '\r' || c == '\f':
+	case strings.IndexByte("\\ \t\r\f", c) >= 0:
 		l.at++
 		if c == '\\' && strings.HasPrefix(rest[1:], "\n") {
 			l.at++
 		}
-	case c == '#', (c == '%' || c == '!' || c == '?') && l.startsLine():
+	case c == '#', strings.IndexByte("%!?", c) >= 0 && l.startsLine():
 		l.at += lineLen(rest)
 	case textStart.MatchString(rest):
 		l.text(textStart.FindStringSubmatch(rest))
