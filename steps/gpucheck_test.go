@@ -120,13 +120,18 @@ func TestPapermillChecksItsOwnGPU(t *testing.T) {
 	require.NoError(t, os.WriteFile(notebook, []byte(`{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}`), 0o644))
 	e := NewTestEnv(t)
 	e.GPU = fakeProber{err: record.Failf(record.GPUPermission, "not in this container")}
-	rec, err := Execute(context.Background(), e.Env, &Papermill{Notebooks: Notebooks{Paths: []string{notebook}}, GPUNeeds: GPUNeeds{GPU: GPURequired}})
+	step := func(need string) *Papermill {
+		s := millStep(notebook)
+		s.GPU = need
+		return s
+	}
+	rec, err := Execute(context.Background(), e.Env, step(GPURequired))
 	assert.Equal(t, record.GPUPermission, record.AsFailure(err).Kind)
 	assert.Empty(t, rec.Children)
 
 	e = NewTestEnv(t)
 	e.GPU = h100(1 << 30)
-	rec, err = Execute(context.Background(), e.Env, &Papermill{Notebooks: Notebooks{Paths: []string{notebook}}, GPUNeeds: GPUNeeds{GPU: GPUOptional}})
+	rec, err = Execute(context.Background(), e.Env, step(GPUOptional))
 	assert.Equal(t, record.NotebookInvalid, record.AsFailure(err).Kind, "it has gone on, and found no cell")
 	facts := rec.Facts.(*record.PapermillFacts).GPU
 	assert.Equal(t, "GPU-1234", facts.GPUs[0].UUID)

@@ -69,7 +69,9 @@ func (m *mill) lite(ctx context.Context, r *milled, rec *record.Notebook) error 
 	rec.Lite = &record.Lite{MaxCells: o.MaxCells, MaxGenes: o.MaxGenes, Seed: o.Seed}
 	l := &liteNotebook{mill: m, milled: r, look: r.nb.Looks(), facts: rec.Lite}
 	for _, n := range l.look.Names {
-		l.named = append(l.named, subsample.Named{Name: n.Text, Why: subsample.WhyNotebook})
+		if !m.Secrets.Contains([]byte(n.Text)) { // They get into manifests.
+			l.named = append(l.named, subsample.Named{Name: n.Text, Why: subsample.WhyNotebook})
+		}
 	}
 	if err := l.place(ctx); err != nil {
 		return err

@@ -25,7 +25,6 @@ func liteMake(t *testing.T, paths ...string) {
 	const program = `
 import os, sys
 import anndata as ad, numpy as np, pandas as pd, scipy.sparse as sp
-ad.settings.zarr_write_format = 2
 rng = np.random.default_rng(0)
 X = sp.csr_matrix((rng.random((300, 80)) < np.linspace(0.9, 0.01, 80)) * rng.integers(1, 9, (300, 80)).astype("f4"))
 a = ad.AnnData(X, obs=pd.DataFrame({"donor": pd.Categorical(["a", "b"] * 150)}, index=[f"c{i}" for i in range(300)]), var=pd.DataFrame(index=[f"G{i}" for i in range(80)]))
@@ -75,6 +74,7 @@ var liteStyles = map[string]struct{ file, cell string }{
 	"scanpy": {"h5/x.h5ad", "import scanpy as sc\nadata = sc.read('./h5/x.h5ad')\nshape, names = adata.shape, list(adata.var_names)"},
 	"h5py": {"h5/x.h5ad", "import h5py\nfrom anndata.io import read_elem, sparse_dataset\nf = h5py.File('h5/x.h5ad')\n" +
 		"shape, names = sparse_dataset(f['X']).shape, list(read_elem(f['var']).index)"},
+	"zarr": {"x.zarr", "import zarr\nfrom anndata.io import read_elem\nf = zarr.open('x.zarr')\nshape, names = read_elem(f['X']).shape, list(read_elem(f['var']).index)"},
 }
 
 // TestPapermillLiteStyles: notebooks of several ways to read run lite as they are,
