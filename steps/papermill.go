@@ -76,11 +76,17 @@ into logs/gpu.ndjson of the run. The record has the peaks of each notebook and o
 cells that matter most. Where a GPU breaks, the notebook's failure becomes that of the
 GPU; where memory runs out, the hint says how much was used and by which cell.
 
+With --subsample, the default of the lite variant, data that a notebook reads is cut to
+--max-cells and --max-genes: files that it names are put at their paths in the copy,
+from the clone, from datasets/ in the workspace or from --data; what else it opens is
+cut when it is opened. A notebook that all the same reads more has failed (49); one that
+reads no AnnData has not. docs/lite.md says what is kept.
+
 Exit status: 0 when every notebook succeeded, else that of the first one that
 did not: 40 missing, 41 invalid, 42 a cell raised an error, 43 ended itself early,
 44 the kernel died, 45 out of memory, 46 missing module, 47 interrupted, 48 cells
-unrun, 49 a patch or parameter does not fit, 20 to 24 the GPU (see gpu-check),
-124 a time limit, 128+n signal n.`
+unrun, 49 a patch, a parameter or --subsample does not fit, 20 to 24 the GPU (see
+gpu-check), 124 a time limit, 128+n signal n.`
 }
 
 // Run runs the notebooks in order.

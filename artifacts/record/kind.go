@@ -117,7 +117,7 @@ var classes = []Class{
 	{MissingModule, 46, "the notebook imports a module that the image lacks", "install it in the image, or correct the import"},
 	{CellInterrupted, 47, "a cell raised KeyboardInterrupt or was interrupted", "find what interrupts the cell; step-runner did not"},
 	{CellsUnrun, 48, "papermill reports success but cells have not run", "look at the first cell without an execution in the output notebook"},
-	{PatchMismatch, 49, "a patch or parameter does not fit the notebook", "compare it with the notebook at this revision"},
+	{PatchMismatch, 49, "a patch, a parameter or --subsample does not fit the notebook", "compare it with the notebook at this revision"},
 
 	{ConvertFailed, 50, "nbconvert failed or wrote no whole page", "read jupyter_nbconvert.log"},
 
