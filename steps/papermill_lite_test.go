@@ -149,6 +149,7 @@ func TestPapermillLiteHook(t *testing.T) {
 				require.NotEmpty(t, l.Reads)
 				assert.Equal(t, c.before, l.Reads[0].Before)
 				assert.Equal(t, record.Shape{Cells: 50, Genes: 20}, l.Reads[0].After)
+				assert.NotContains(t, l.Reads[len(l.Reads)-1].Path, "<", "h5py's own identifiers are no reads")
 			} else {
 				assert.Empty(t, l.Reads)
 			}

@@ -131,7 +131,9 @@ class Readers:
 
         @functools.wraps(original)
         def init(file: Any, name: Any, mode: str = "r", *args: Any, **kwargs: Any) -> None:
-            if self._busy or mode not in ("r", "r+", "a"):
+            # h5py itself makes a File of an open one's identifier.
+            again = type(name).__module__.startswith("h5py")
+            if self._busy or again or mode not in ("r", "r+", "a"):
                 original(file, name, mode, *args, **kwargs)
                 return
             path = _local(name)
