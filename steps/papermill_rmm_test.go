@@ -148,7 +148,7 @@ func TestPapermillRMMOff(t *testing.T) {
 		"auto without a GPU": func(s *Papermill) { s.RMM.Mode = "auto" },
 	} {
 		e := NewTestEnv(t, inject.PolicyVar+"=/outer/policy.json")
-		rec, facts := millRun(t, e, t.Context(), rmmFake(t, func(s *Papermill) { s.PapermillOptions.Env = nil; set(s) }, nbtest.Code(
+		rec, facts := millRun(t, e, t.Context(), rmmFake(t, func(s *Papermill) { s.PapermillOptions.Env, s.Lite.Subsample = nil, new(bool); set(s) }, nbtest.Code(
 			"import os, sys\nassert 'PYTHONPATH' not in os.environ and 'STEP_RUNNER_RMM_POLICY' not in os.environ\nassert not [m for m in sys.modules if 'step_runner' in m]",
 		)))
 		require.Nil(t, rec.Failure, name)
