@@ -51,7 +51,10 @@ func (c Cutter) Cut(ctx context.Context, in, out string, o Options, named []Name
 	digested := make(chan error, 1)
 	go func() { digested <- w.digest() }()
 	m, err := w.cut(ctx)
-	if err := errors.Join(err, <-digested); err != nil {
+	if err != nil {
+		return Result{}, err // A digest of many gigabytes is not waited for.
+	}
+	if err := <-digested; err != nil {
 		return Result{}, err
 	}
 	m.Source = w.source
