@@ -30,6 +30,9 @@ X = sp.csr_matrix((rng.random((300, 80)) < np.linspace(0.9, 0.01, 80)) * rng.int
 a = ad.AnnData(X, obs=pd.DataFrame({"donor": pd.Categorical(["a", "b"] * 150)}, index=[f"c{i}" for i in range(300)]), var=pd.DataFrame(index=[f"G{i}" for i in range(80)]))
 for path in sys.argv[1:]:
     os.makedirs(os.path.dirname(path), exist_ok=True)
+    if path.endswith("pandas3.h5ad"):
+        ad.settings.allow_write_nullable_strings = True
+        a.obs.index, a.var.index = a.obs.index.astype("string"), a.var.index.astype("string")
     if path.endswith(".csv"):
         a.to_df().to_csv(path)
     else:
@@ -119,22 +122,24 @@ func TestPapermillLiteStyles(t *testing.T) {
 // TestPapermillLiteHook: what cannot be placed is cut when it is read.
 func TestPapermillLiteHook(t *testing.T) {
 	abs := filepath.Join(t.TempDir(), "x.h5ad")
-	csv := filepath.Join(filepath.Dir(abs), "x.csv")
-	liteMake(t, abs, csv)
+	csv, pandas3 := filepath.Join(filepath.Dir(abs), "x.csv"), filepath.Join(filepath.Dir(abs), "pandas3.h5ad")
+	liteMake(t, abs, csv, pandas3)
 	const check = "\nassert adata.shape == (50, 20), adata.shape\nassert 'G79' in adata.var_names"
 	for name, c := range map[string]struct {
 		cell, way string
 		before    record.Shape
 	}{
-		"absolute":   {"import scanpy as sc\nadata = sc.read('" + abs + "')" + check, record.LiteCut, record.Shape{Cells: 300, Genes: 80}},
-		"backed":     {"import anndata\nadata = anndata.read_h5ad('" + abs + "', backed='r')" + check + "\nassert adata.isbacked", record.LiteCut, record.Shape{Cells: 300, Genes: 80}},
-		"made":       {"import shutil, scanpy as sc\nshutil.copy('" + abs + "', 'y.h5ad')\nadata = sc.read_h5ad('y.h5ad')" + check, record.LiteCut, record.Shape{Cells: 300, Genes: 80}},
-		"text":       {"import scanpy as sc\nadata = sc.read_csv('" + csv + "')" + check, record.LiteCut, record.Shape{Cells: 300, Genes: 80}},
-		"a dataset":  {"import scanpy as sc\nadata = sc.datasets.pbmc68k_reduced()\nassert adata.shape == (50, 20), adata.shape\nassert 'CST3' in adata.var_names", record.LiteCut, record.Shape{Cells: 700, Genes: 765}},
-		"a child":    {"import subprocess, sys\nsubprocess.run([sys.executable, '-c', \"import anndata; a = anndata.read_h5ad('" + abs + "'); assert a.shape == (50, 20), a.shape\"], check=True)", record.LiteCut, record.Shape{Cells: 300, Genes: 80}},
-		"small":      {"import scanpy as sc\nadata = sc.read('" + abs + "')[:50, :20].copy()\nadata.write_h5ad('s.h5ad')\nadata = sc.read('s.h5ad')\nassert adata.shape == (50, 20)", record.LiteCut, record.Shape{Cells: 300, Genes: 80}},
-		"no data":    {"x = 'y.h5ad'", record.LiteNoData, record.Shape{}},
-		"other HDF5": {"import h5py\nwith h5py.File('w.h5', 'w') as f: f['x'] = [1]\nassert h5py.File('w.h5')['x'][0] == 1", record.LiteNoData, record.Shape{}},
+		"absolute":       {"import scanpy as sc\nadata = sc.read('" + abs + "')" + check, record.LiteCut, record.Shape{Cells: 300, Genes: 80}},
+		"pandas 3":       {"import scanpy as sc\nadata = sc.read('" + pandas3 + "')" + check, record.LiteCut, record.Shape{Cells: 300, Genes: 80}},
+		"pandas 3, text": {"import pandas\npandas.options.future.infer_string = True\nimport scanpy as sc\nadata = sc.read_csv('" + csv + "')" + check, record.LiteCut, record.Shape{Cells: 300, Genes: 80}},
+		"backed":         {"import anndata\nadata = anndata.read_h5ad('" + abs + "', backed='r')" + check + "\nassert adata.isbacked", record.LiteCut, record.Shape{Cells: 300, Genes: 80}},
+		"made":           {"import shutil, scanpy as sc\nshutil.copy('" + abs + "', 'y.h5ad')\nadata = sc.read_h5ad('y.h5ad')" + check, record.LiteCut, record.Shape{Cells: 300, Genes: 80}},
+		"text":           {"import scanpy as sc\nadata = sc.read_csv('" + csv + "')" + check, record.LiteCut, record.Shape{Cells: 300, Genes: 80}},
+		"a dataset":      {"import scanpy as sc\nadata = sc.datasets.pbmc68k_reduced()\nassert adata.shape == (50, 20), adata.shape\nassert 'CST3' in adata.var_names", record.LiteCut, record.Shape{Cells: 700, Genes: 765}},
+		"a child":        {"import subprocess, sys\nsubprocess.run([sys.executable, '-c', \"import anndata; a = anndata.read_h5ad('" + abs + "'); assert a.shape == (50, 20), a.shape\"], check=True)", record.LiteCut, record.Shape{Cells: 300, Genes: 80}},
+		"small":          {"import scanpy as sc\nadata = sc.read('" + abs + "')[:50, :20].copy()\nadata.write_h5ad('s.h5ad')\nadata = sc.read('s.h5ad')\nassert adata.shape == (50, 20)", record.LiteCut, record.Shape{Cells: 300, Genes: 80}},
+		"no data":        {"x = 'y.h5ad'", record.LiteNoData, record.Shape{}},
+		"other HDF5":     {"import h5py\nwith h5py.File('w.h5', 'w') as f: f['x'] = [1]\nassert h5py.File('w.h5')['x'][0] == 1", record.LiteNoData, record.Shape{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -15,8 +15,6 @@ type Look struct {
 	// Paths are the data files that it names, relative ones to its own directory,
 	// and the addresses from which it loads some.
 	Paths []string
-	// Datasets are its calls of datasets.…, which load data of their own.
-	Datasets []string
 }
 
 // NamedText is a text and the brackets that it stands in; 0 are none.
@@ -62,8 +60,6 @@ func (l *looker) cell(tokens []pyToken) {
 		switch {
 		case t.kind == tokenText && t.parts == nil:
 			l.name(t)
-		case t.kind == tokenName && t.text == "datasets" && l.is(i-1, ".") && l.is(i+1, ".") && l.is(i+3, "("):
-			l.Datasets = append(l.Datasets, "datasets."+tokens[i+2].text)
 		case l.is(i, "=") && l.assigns(i):
 			l.assign(i)
 		}

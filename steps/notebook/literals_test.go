@@ -65,10 +65,6 @@ func TestLooksNames(t *testing.T) {
 	assert.NotContains(t, group, "(of")
 }
 
-func TestLooksDatasets(t *testing.T) {
-	assert.Equal(t, []string{"datasets.four_i", "datasets.pbmc3k"}, looked(t, "a = sq.datasets.four_i()\nb = sc.datasets.pbmc3k()\nc = x.datasets").Datasets)
-}
-
 func FuzzLex(f *testing.F) {
 	for _, s := range []string{"f'{a}' \"b\"", `f"{x["a"]}"`, "'''", "f'{", "\\", "x = Path('a') / 'b.h5ad'", "(]", "%%time\n1", "join('a',"} {
 		f.Add(s)

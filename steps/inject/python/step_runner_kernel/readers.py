@@ -305,7 +305,8 @@ class Readers:
         try:
             with self._alone(), tempfile.TemporaryDirectory(dir=self.directory) as spool:
                 whole = os.path.join(spool, "data.h5ad")
-                data.write_h5ad(whole)
+                with _any_text(anndata):
+                    data.write_h5ad(whole)
                 small = os.path.join(spool, "small.h5ad")
                 self._run(whole, small)
                 cut = anndata.read_h5ad(small)
@@ -336,6 +337,18 @@ def _anndata_shape(data: Any) -> Shape | None:
         return None
 
 
+def _any_text(anndata: ModuleType) -> contextlib.AbstractContextManager[None]:
+    """Lets anndata write texts that may be missing, which all are with pandas 3. Where
+    it knows no such setting it needs none."""
+    settings = getattr(anndata, "settings", None)
+    if not hasattr(settings, "allow_write_nullable_strings"):
+        return contextlib.nullcontext()
+    allowed: contextlib.AbstractContextManager[None] = settings.override(
+        allow_write_nullable_strings=True
+    )
+    return allowed
+
+
 def _h5_shape(file: Any) -> Shape | None:
     """The shape of the AnnData or 10x matrix in an open file, None when there is none."""
     try:
@@ -358,5 +371,7 @@ _zarr_shape = _h5_shape
 def _length(frame: Any) -> int:
     if not hasattr(frame, "keys"):  # AnnData of before 0.7: a table.
         return int(frame.shape[0])
-    index = frame.attrs.get("_index", "_index")
-    return int(frame[index].shape[0])
+    index = frame[frame.attrs.get("_index", "_index")]
+    if hasattr(index, "keys"):  # Texts that may be missing, pandas's own since version 3.
+        index = index["values"]
+    return int(index.shape[0])
