@@ -409,6 +409,26 @@ def test_a():
 	assert.Contains(t, rec.Failure.Message, "CLOUDIA_DB_USER")
 }
 
+// TestPytestPath: a PYTHONPATH for the tests leaves our plugin where it is.
+func TestPytestPath(t *testing.T) {
+	lib := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(lib, "theirs.py"), []byte("x = 1\n"), 0o600))
+	dir := pytestProject(t, map[string]string{"test_a.py": "import theirs\ndef test_a(): assert theirs.x == 1\n"})
+	for name, set := range map[string]func(*Pytest){
+		"env":      func(s *Pytest) { s.Env = []string{"PYTHONPATH=" + lib} },
+		"env-from": func(s *Pytest) { s.EnvFrom = []string{"PYTHONPATH"} },
+	} {
+		s := pytestStep(dir)
+		set(s)
+		rec, _ := pytestExecute(t, t.Context(), NewTestEnv(t, "PYTHONPATH="+lib), s)
+		assert.Nil(t, rec.Failure, name)
+	}
+	s := pytestStep(pytestProject(t, map[string]string{"test_a.py": pytestGreen}))
+	s.Env = []string{"PYTHONPATH="}
+	rec, _ := pytestExecute(t, t.Context(), NewTestEnv(t), s)
+	assert.Nil(t, rec.Failure, "an empty one")
+}
+
 func TestPytestValidate(t *testing.T) {
 	for _, s := range []Pytest{
 		{Env: []string{"A=1", "B"}}, {Env: []string{"1A=x"}}, {Env: []string{"DB_PASSWORD=hunter2"}}, {EnvFrom: []string{"A=1"}}, {Workers: "many"}, {Workers: "0"}, {Workers: "-1"},
