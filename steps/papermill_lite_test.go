@@ -242,6 +242,7 @@ func TestPapermillLiteFails(t *testing.T) {
 		"forged":       {[]string{"import os\nopen(os.path.join(os.path.dirname(os.environ['STEP_RUNNER_SUBSAMPLE']), 'reads-1-1.json'), 'w').write('{')"}, nil, record.PatchMismatch, "receipt reads-1-1.json", record.LiteNoData},
 		"no hook":      {[]string{"import sys\nsys.meta_path[:] = [f for f in sys.meta_path if 'step_runner' not in type(f).__module__]", read + ")", "import anndata"}, nil, record.MissingTool, "did not load step-runner's sitecustomize", record.LiteNoData},
 		"truncated":    {[]string{"import anndata\nadata = anndata.read_h5ad('" + short + "')"}, nil, record.NotebookFailed, "OSError", record.LiteNoData},
+		"shapeless":    {[]string{"import h5py\nwith h5py.File('s.h5ad', 'w') as f:\n    f.attrs['encoding-type'] = 'anndata'\n    f['X'] = [[1]] * 300\n    f.create_group('obs'), f.create_group('var')", "x = h5py.File('s.h5ad')['X'][:]"}, nil, record.NotebookFailed, "could not be cut for the lite variant", record.LiteFull},
 		"no column":    {[]string{read + ")"}, func(s *Papermill) { s.Lite.StratifyBy = "none" }, record.NotebookFailed, "could not be cut for the lite variant", record.LiteFull},
 		"no cells":     {[]string{"x = 1"}, func(s *Papermill) { s.Lite.MaxCells = 0 }, record.Usage, "--max-cells 0", ""},
 		"no subsample": {[]string{"x = 1"}, func(s *Papermill) { off := false; s.Lite.Subsample, s.Lite.Data = &off, []string{"x=y"} }, record.Usage, "--data has no effect", ""},
