@@ -4,6 +4,7 @@
 package inject
 
 import (
+	"bytes"
 	"embed"
 	"encoding/json"
 	"errors"
@@ -140,13 +141,18 @@ const (
 
 // Receipts reads what the processes have left, in the order of their files' names.
 // What is no receipt is an error that names the file.
-func (d *Dir) Receipts() (all []Receipt, err error) {
-	root, err := os.OpenRoot(filepath.Dir(d.policy()))
+func (d *Dir) Receipts() ([]Receipt, error) {
+	return receipts(filepath.Dir(d.policy()), "rmm-*.json", Parse)
+}
+
+// receipts parses the files in dir whose names match pattern.
+func receipts[R any](dir, pattern string, parse func([]byte) (R, error)) (all []R, err error) {
+	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, err
 	}
 	defer root.Close()
-	names, err := fs.Glob(root.FS(), "rmm-*.json")
+	names, err := fs.Glob(root.FS(), pattern)
 	if err != nil {
 		return nil, err
 	}
@@ -154,21 +160,17 @@ func (d *Dir) Receipts() (all []Receipt, err error) {
 		return nil, fmt.Errorf("there are %d receipts, more than %d", len(names), mostReceipts)
 	}
 	for _, name := range names {
-		r, err := read(root, name)
+		data, err := readBounded(root, name)
+		if err != nil {
+			return all, fmt.Errorf("receipt %s: %w", name, err)
+		}
+		r, err := parse(data)
 		if err != nil {
 			return all, fmt.Errorf("receipt %s: %w", name, err)
 		}
 		all = append(all, r)
 	}
 	return all, nil
-}
-
-func read(root *os.Root, name string) (r Receipt, err error) {
-	data, err := readBounded(root, name)
-	if err != nil {
-		return r, err
-	}
-	return Parse(data)
 }
 
 func readBounded(root *os.Root, name string) ([]byte, error) {
@@ -188,15 +190,22 @@ func readBounded(root *os.Root, name string) ([]byte, error) {
 	return data, err
 }
 
-// Parse reads one receipt strictly.
-func Parse(data []byte) (r Receipt, err error) {
-	dec := json.NewDecoder(strings.NewReader(string(data)))
+func strict(data []byte, v any) error {
+	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
-	if err := dec.Decode(&r); err != nil {
-		return r, err
+	if err := dec.Decode(v); err != nil {
+		return err
 	}
 	if dec.More() {
-		return r, errors.New("has text after its end")
+		return errors.New("has text after its end")
+	}
+	return nil
+}
+
+// Parse reads one receipt strictly.
+func Parse(data []byte) (r Receipt, err error) {
+	if err := strict(data, &r); err != nil {
+		return r, err
 	}
 	switch r.State {
 	case Importing, Applied, Failed, Absent:

@@ -4,10 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 )
 
 // ReadersVar names the file by which a process keeps the data that it reads small.
@@ -96,42 +94,14 @@ func (d *ReadersDir) Env(env []string) []string {
 }
 
 // Receipts reads what the processes have left.
-func (d *ReadersDir) Receipts() (all []ReadersReceipt, err error) {
-	root, err := os.OpenRoot(d.dir())
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
-	names, err := fs.Glob(root.FS(), "reads-*.json")
-	if err != nil {
-		return nil, err
-	}
-	if len(names) > mostReceipts {
-		return nil, fmt.Errorf("there are %d receipts, more than %d", len(names), mostReceipts)
-	}
-	for _, name := range names {
-		data, err := readBounded(root, name)
-		if err != nil {
-			return all, fmt.Errorf("receipt %s: %w", name, err)
-		}
-		r, err := ParseReads(data)
-		if err != nil {
-			return all, fmt.Errorf("receipt %s: %w", name, err)
-		}
-		all = append(all, r)
-	}
-	return all, nil
+func (d *ReadersDir) Receipts() ([]ReadersReceipt, error) {
+	return receipts(d.dir(), "reads-*.json", ParseReads)
 }
 
 // ParseReads reads one receipt strictly.
 func ParseReads(data []byte) (r ReadersReceipt, err error) {
-	dec := json.NewDecoder(strings.NewReader(string(data)))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&r); err != nil {
+	if err := strict(data, &r); err != nil {
 		return r, err
-	}
-	if dec.More() {
-		return r, errors.New("has text after its end")
 	}
 	for _, read := range r.Reads {
 		switch read.Way {
