@@ -88,21 +88,10 @@ func (t *pytestRun) variables() ([]string, error) {
 		"STEP_RUNNER_PYTEST_RECEIPT="+t.work("receipt.json"), "STEP_RUNNER_VARIANT="+string(t.Variant),
 		"COVERAGE_FILE="+t.work("coverage.data")), t.opts.Env...)
 	// A path of the user's own comes after that of our plugin, never in its place.
-	if own, ok := strings.CutPrefix(lastOf(env, "PYTHONPATH="), "PYTHONPATH="); ok && !strings.HasPrefix(own, t.site) {
+	if own := (&Env{Environ: env}).Getenv("PYTHONPATH"); !strings.HasPrefix(own, t.site) {
 		env = append(env, "PYTHONPATH="+strings.TrimSuffix(t.site+string(os.PathListSeparator)+own, string(os.PathListSeparator)))
 	}
 	return env, nil
-}
-
-// lastOf is the last of env that begins with prefix, the one that counts; "" when
-// there is none.
-func lastOf(env []string, prefix string) string {
-	for i := len(env) - 1; i >= 0; i-- {
-		if strings.HasPrefix(env[i], prefix) {
-			return env[i]
-		}
-	}
-	return ""
 }
 
 // shortestSecret is what can be told from an ordinary word in a log.
