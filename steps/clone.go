@@ -40,7 +40,7 @@ type CloneOptions struct {
 	Submodules bool          `help:"Fetch submodules too, the token only to the repository's own host."`
 	Require    []string      `help:"Path that must be there in the clone, such as notebooks." placeholder:"PATH"`
 	Stage      []string      `help:"Give the run a copy of the clone of its own, empty DIR in it and put FILE there, relative to the run's directory. In step 5 the pages of step 4 go to input when absent." placeholder:"FILE=DIR"`
-	CAFile     string        `name:"ca-file" help:"More root certificates, in PEM." placeholder:"FILE"`
+	CAFile     string        `name:"ca-file" help:"More root certificates, in PEM: a file, or a directory of such files." placeholder:"FILE"`
 	Proxy      string        `help:"Proxy for every request. That of HTTPS_PROXY, HTTP_PROXY and NO_PROXY when absent." placeholder:"URL"`
 	Timeout    time.Duration `help:"End the step after this time." placeholder:"DURATION"`
 }

@@ -33,7 +33,7 @@ type FetchData struct {
 	MaxRatio    int64       `default:"200" help:"How many times its own size that may be, from 64 MiB on." placeholder:"N"`
 	MaxEntries  int         `default:"100000" help:"How many files and directories an archive may have." placeholder:"N"`
 
-	CAFile string `name:"ca-file" help:"More root certificates, in PEM." placeholder:"FILE"`
+	CAFile string `name:"ca-file" help:"More root certificates, in PEM: a file, or a directory of such files." placeholder:"FILE"`
 	Proxy  string `help:"Proxy for every request. That of HTTPS_PROXY, HTTP_PROXY and NO_PROXY when absent." placeholder:"URL"`
 
 	facts record.FetchFacts

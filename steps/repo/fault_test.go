@@ -248,3 +248,22 @@ func TestGetOverTLS(t *testing.T) {
 	require.NoError(t, os.WriteFile(w.o.CAFile, []byte("not PEM"), 0o600))
 	w.fails(record.BadInput)
 }
+
+// TestGetOverTLSWithADirectory: the volume of an optional ConfigMap, whose files are
+// links into a directory beside them.
+func TestGetOverTLSWithADirectory(t *testing.T) {
+	w := newWorld(t)
+	srv, ca := tlsServer(t, w.srv)
+	w.o.Address = address(t, srv+"/r.git")
+	w.o.CAFile = t.TempDir()
+	_, f := w.fails(record.CloneFailed)
+	assert.Contains(t, f.Message, "certificate", "an empty directory adds none")
+
+	require.NoError(t, os.Mkdir(filepath.Join(w.o.CAFile, "..data"), 0o700))
+	require.NoError(t, os.Rename(ca, filepath.Join(w.o.CAFile, "..data", "ca.crt")))
+	require.NoError(t, os.Symlink("..data/ca.crt", filepath.Join(w.o.CAFile, "ca.crt")))
+	assert.Equal(t, "tip", read(t, w.mustGet().Dir, "a"))
+
+	require.NoError(t, os.WriteFile(filepath.Join(w.o.CAFile, "b.crt"), []byte("not PEM"), 0o600))
+	w.fails(record.BadInput)
+}

@@ -3,18 +3,14 @@ package repo
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"sync"
 	"time"
-
-	"github.com/step-runner/step-runner/artifacts/record"
 )
 
 // errStalled ends a request whose server says nothing any more.
@@ -44,7 +40,7 @@ type guard struct {
 }
 
 // NewTransport makes the transport for all requests of one clone or download. caFile, when
-// it is not "", holds further root certificates in PEM.
+// it is not "", is a file, or a directory of files, with further root certificates in PEM.
 func NewTransport(caFile string, proxy func(*url.URL) (*url.URL, error)) (*http.Transport, error) {
 	t := &http.Transport{
 		Proxy: func(r *http.Request) (*url.URL, error) {
@@ -60,16 +56,9 @@ func NewTransport(caFile string, proxy func(*url.URL) (*url.URL, error)) (*http.
 	if caFile == "" {
 		return t, nil
 	}
-	pem, err := os.ReadFile(caFile)
+	roots, err := rootCAs(caFile)
 	if err != nil {
-		return nil, record.Failf(record.BadInput, "--ca-file: %w", err)
-	}
-	roots, err := x509.SystemCertPool()
-	if err != nil {
-		roots = x509.NewCertPool()
-	}
-	if !roots.AppendCertsFromPEM(pem) {
-		return nil, record.Failf(record.BadInput, "--ca-file %s has no certificate in PEM", caFile)
+		return nil, err
 	}
 	t.TLSClientConfig = &tls.Config{RootCAs: roots}
 	return t, nil
