@@ -65,8 +65,9 @@ class Annotation:
 
     def coded(self, column: str) -> tuple[list[str], Ints]:
         """The values of a column, and for each row which one it has, -1 for none."""
-        element = self.element[column]
-        if isinstance(element, np.ndarray):  # A field of records.
+        # A field of records; zarr 3 mistakes the types of single ones.
+        element = self.element[column] if self.group or stores.is_hdf5(self.element) else self.element[:][column]
+        if isinstance(element, np.ndarray):
             values: NDArray[Any] = element
             if categories := self._old_categories(column):
                 return categories, values.astype(np.int64)

@@ -64,17 +64,35 @@ def copy_attrs(source: Any, target: Any) -> None:
     for name in source.attrs:
         value = source.attrs[name]
         if isinstance(value, h5py.Reference):
-            value = target.file[source.file[value].name].ref
-            target.attrs.create(name, value, dtype=h5py.ref_dtype)
+            _refer(source, target, name, value)
         else:
             identifier = source.attrs.get_id(name)
             target.attrs.create(name, value, shape=identifier.shape, dtype=identifier.dtype)
 
 
+def _refer(source: Any, target: Any, name: str, reference: Any) -> None:
+    import h5py
+
+    if reference:
+        target.attrs.create(name, target.file[source.file[reference].name].ref, dtype=h5py.ref_dtype)
+
+
 def copy(source: Any, parent: Any, name: str) -> None:
-    """The element with all that is in it."""
+    """The element with all that is in it. It must get the path that it has."""
     if is_hdf5(source):
+        import h5py
+
         source.file.copy(source, parent, name=name, expand_soft=True, expand_external=True)
+
+        def refer(path: str, element: Any) -> None:
+            # HDF5 leaves references empty when it copies.
+            for attr in element.attrs:
+                if h5py.check_ref_dtype(element.attrs.get_id(attr).dtype):
+                    _refer(element, parent[name][path] if path else parent[name], attr, element.attrs[attr])
+
+        refer("", source)
+        if is_group(source):
+            source.visititems(refer)
         return
     if is_group(source):
         target = parent.create_group(name)

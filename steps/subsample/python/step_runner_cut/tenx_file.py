@@ -26,7 +26,7 @@ class TenXFile:
         self.root = root
         names = [n for n in root if stores.is_group(root[n]) and "barcodes" in root[n] and "indptr" in root[n]]
         if len(names) != 1:
-            raise CutError(f"it has {len(names)} matrices of 10x Genomics; one can be cut")
+            raise CutError(f"it has {len(names)} matrices of 10x Genomics, {', '.join(names)}; one can be cut", "write the genome that the notebook reads to a file of its own")
         self.name = names[0]
         self.group = root[self.name]
         genes, cells = (int(n) for n in self.group["shape"][:])
@@ -62,11 +62,8 @@ class TenXFile:
         for member in self.group:
             element = self.group[member]
             if member == "features":
-                features = out.create_group(member)
-                for name in element:
-                    cutter.cut(element[name], features, name, (genes if element[name].shape[:1] == (self.genes,) else None,))
-                stores.copy_attrs(element, features)
-            elif member == "barcodes":
+                self._features(element, out.create_group(member), cutter, genes)
+            elif member in ("barcodes", "filtered_barcodes"):
                 cutter.cut(element, out, member, (cells,))
             elif member == "shape":
                 stores.copy(element, out, member)
@@ -76,3 +73,28 @@ class TenXFile:
         stores.copy_attrs(self.group, out)
         stores.copy_attrs(self.root, target)
         return [n for n in self.root if n != self.name]
+
+    def _features(self, source: Any, target: Any, cutter: Cutter, genes: Ints | None) -> None:
+        for name in source:
+            element = source[name]
+            if name == "target_sets" and genes is not None:
+                self._target_sets(element, target.create_group(name), genes)
+            else:
+                per_gene = not stores.is_group(element) and element.shape[:1] == (self.genes,)
+                cutter.cut(element, target, name, (genes if per_gene else None,))
+        stores.copy_attrs(source, target)
+
+    def _target_sets(self, source: Any, target: Any, genes: Ints) -> None:
+        """Of a targeted panel or of probes: which features, by their place."""
+        place = np.full(self.genes, -1, np.int64)
+        place[genes] = np.arange(len(genes))
+        for name in source:
+            members = source[name][:].astype(np.int64)
+            if members.size and (members.min() < 0 or members.max() >= self.genes):
+                raise CutError(f"{source[name].name}: a feature is not below {self.genes}", DAMAGED)
+            left = place[members]
+            left = left[left >= 0]
+            written = stores.create(source[name], target, name, left.shape, None)
+            written[...] = left
+            stores.copy_attrs(source[name], written)
+        stores.copy_attrs(source, target)
