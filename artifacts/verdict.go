@@ -25,7 +25,7 @@ type Unreadable struct {
 // Judge reads the records of the run and derives its verdict.
 func (r *Run) Judge() Verdict {
 	var v Verdict
-	for _, id := range record.Workflow {
+	for _, id := range record.Order {
 		rec, err := r.Read(id)
 		if err != nil {
 			v.Unreadable = append(v.Unreadable, Unreadable{id, err})

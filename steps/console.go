@@ -68,7 +68,7 @@ func (c *Console) Begin(rec *record.Record) (end func()) {
 	c.erase()
 	c.progress, c.told = "", time.Time{}
 	c.open = append(c.open, rec)
-	if rec.Step > 0 {
+	if hasLine(rec) {
 		if c.actions {
 			c.line("::group::%s", title(rec))
 		} else {
@@ -88,7 +88,7 @@ func (c *Console) end(rec *record.Record) {
 	c.progress = ""
 	c.resumeCommands()
 	c.open = c.open[:len(c.open)-1]
-	if rec.Step > 0 {
+	if hasLine(rec) {
 		if c.actions {
 			c.line("::endgroup::")
 		}
@@ -167,6 +167,9 @@ func (c *Console) line(format string, args ...any) {
 
 // runName is the command that holds the others; it has no line of its own.
 const runName = "run"
+
+// hasLine says whether the step is announced: it may be one of several.
+func hasLine(rec *record.Record) bool { return rec.Step > 0 || rec.ID == record.FetchData }
 
 func title(rec *record.Record) string {
 	if rec.Step == 0 {

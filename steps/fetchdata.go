@@ -59,8 +59,8 @@ func (d *fetchTimeout) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// ID is outside the workflow: it comes before step 1, or in a Task of its own.
-func (*FetchData) ID() record.ID { return record.ID{Step: 0, Name: "fetch-data"} }
+// ID is outside the workflow: it comes before step 3, or in a Task of its own.
+func (*FetchData) ID() record.ID { return record.FetchData }
 
 // Facts returns what Run fills in.
 func (s *FetchData) Facts() any { return &s.facts }
@@ -70,7 +70,8 @@ func (*FetchData) Help() string {
 	return `Each dataset is fetched into cache/datasets in the workspace and put at
 datasets/NAME there: archives (tar, tar.gz, tar.zst, zip; by the file's name, or
 #format=) are unpacked, any other file lies in it under its own name, or #file=. The
-directory appears as a whole or stays what it was.
+directory appears as a whole or stays what it was. In run it comes before the
+notebooks, when a dataset is given; its failure is then the run's.
 
 A file comes in ranges over several connections, and is hashed while it is written.
 What has arrived is listed in a journal: after a kill, even of the machine, the
@@ -118,7 +119,7 @@ func (s *FetchData) Run(ctx context.Context, j *Job) error {
 	}
 	var first error
 	for _, source := range sources {
-		d := record.Dataset{Name: source.Name, URL: source.String(), Format: string(source.Format)}
+		d := record.Dataset{Name: source.Name, URL: source.String(), Key: source.Key(), Format: string(source.Format)}
 		err := s.dataset(ctx, j, client, source, &d)
 		s.facts.Datasets = append(s.facts.Datasets, d)
 		if err != nil {

@@ -3,6 +3,9 @@ package steps
 import (
 	"log/slog"
 	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -10,6 +13,36 @@ import (
 	"github.com/step-runner/step-runner/steps/fetch"
 	"github.com/step-runner/step-runner/steps/repo"
 )
+
+// given says whether the flags name any dataset.
+func (s *FetchData) given() bool {
+	return len(s.Dataset) > 0 || s.URLs != "" || s.Names != "" || len(s.SHA256) > 0
+}
+
+// StillGood says whether the datasets that are asked for, or those of the record when
+// none are named, lie where an earlier attempt has put them, unchanged.
+func (s *FetchData) StillGood(j *Job, rec *record.Record) bool {
+	old := rec.Facts.(*record.FetchFacts).Datasets
+	if s.given() {
+		sources, err := s.sources(j)
+		if err != nil || !slices.EqualFunc(sources, old, sameDataset) {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(old, func(d record.Dataset) bool { return !fetch.Intact(d.Dir, d.SHA256) })
+}
+
+// sameDataset says whether what is asked for is what was fetched.
+func sameDataset(s fetch.Source, d record.Dataset) bool {
+	if s.Name != d.Name || s.Key() != d.Key || string(s.Format) != d.Format || s.SHA256 != "" && s.SHA256 != d.SHA256 {
+		return false
+	}
+	if s.Format != fetch.Plain {
+		return true
+	}
+	_, err := os.Lstat(filepath.Join(d.Dir, s.File))
+	return err == nil
+}
 
 // sources reads the flags.
 func (s *FetchData) sources(j *Job) ([]fetch.Source, error) {

@@ -174,9 +174,9 @@ func (j *Job) Need(id record.ID) (*record.Record, error) {
 	case err != nil:
 		return nil, err
 	case rec == nil:
-		return nil, record.Failf(record.NotRun, "run %s has no record of step %d (%s)", j.Env.Run.ID, id.Step, id.Name)
+		return nil, record.Failf(record.NotRun, "run %s has no record of %s", j.Env.Run.ID, id.Title())
 	case rec.Status != record.StatusSucceeded:
-		return nil, record.Failf(record.NotRun, "step %d (%s) of run %s has %s", id.Step, id.Name, j.Env.Run.ID, rec.Status)
+		return nil, record.Failf(record.NotRun, "%s of run %s has %s", id.Title(), j.Env.Run.ID, rec.Status)
 	}
 	return rec, nil
 }

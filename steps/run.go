@@ -17,6 +17,7 @@ type Run struct {
 	GPUNeeds   `embed:""`
 	Setup      SetupOptions     `embed:"" prefix:"setup-"`
 	Clone      CloneOptions     `embed:"" prefix:"clone-"`
+	FetchData  FetchData        `embed:"" prefix:"fetch-data-"`
 	Papermill  PapermillOptions `embed:"" prefix:"papermill-"`
 	Nbconvert  NbconvertOptions `embed:"" prefix:"nbconvert-"`
 	CloneTests CloneOptions     `embed:"" prefix:"clone-tests-"`
@@ -44,61 +45,73 @@ func (s *Run) Facts() any { return &s.facts }
 
 // StepNames are the names that --from and --only take, in order.
 func StepNames() []string {
-	names := make([]string, len(record.Workflow))
-	for i, id := range record.Workflow {
-		names[i] = id.Name
-		if id == record.CloneTests {
-			names[i] = "clone-tests"
-		}
+	names := make([]string, len(record.Order))
+	for i, id := range record.Order {
+		names[i] = id.Label()
 	}
 	return names
 }
 
-func stepNumber(text string) (int, error) {
-	for i, name := range StepNames() {
-		if text == name || text == fmt.Sprint(i+1) {
-			return i + 1, nil
+// stepPlace is where in record.Order the step is that the text means.
+func stepPlace(text string) (int, error) {
+	for i, id := range record.Order {
+		if text == id.Label() || id.Step > 0 && text == fmt.Sprint(id.Step) {
+			return i, nil
 		}
 	}
 	return 0, record.Failf(record.Usage, "no step %q: the steps are %s, or 1 to 8", text, strings.Join(StepNames(), ", "))
 }
 
-// selected says of each step number whether --from and --only ask for it.
-func (s *Run) selected() (func(step int) bool, error) {
-	from, only := 1, []int{}
+// selected says of each step whether --from and --only ask for it.
+func (s *Run) selected() (func(id record.ID) bool, error) {
+	from, only := 0, []int{}
 	if s.From != "" {
-		n, err := stepNumber(s.From)
+		n, err := stepPlace(s.From)
 		if err != nil {
 			return nil, err
 		}
 		from = n
 	}
 	for _, name := range s.Only {
-		n, err := stepNumber(name)
+		n, err := stepPlace(name)
 		if err != nil {
 			return nil, err
 		}
 		only = append(only, n)
 	}
-	return func(step int) bool {
-		return step >= from && (len(only) == 0 || slices.Contains(only, step))
+	return func(id record.ID) bool {
+		place := slices.Index(record.Order, id)
+		return place >= from && (len(only) == 0 || slices.Contains(only, place))
 	}, nil
 }
 
-func (s *Run) workflow() []Step {
-	return []Step{
+// fetches says whether the run is to fetch data: it was told to, or has done so before.
+func (s *Run) fetches(j *Job) bool {
+	if s.FetchData.given() || slices.Contains(s.Only, record.FetchData.Name) || s.From == record.FetchData.Name {
+		return true
+	}
+	rec, err := j.Env.Run.Read(record.FetchData)
+	return rec != nil || err != nil
+}
+
+// workflow is the steps in order, without collect and summary.
+func (s *Run) workflow(j *Job) []Step {
+	all := []Step{
 		&Setup{GPUNeeds: s.GPUNeeds, SetupOptions: s.Setup},
 		&Clone{CloneOptions: s.Clone},
+	}
+	if s.fetches(j) {
+		all = append(all, &s.FetchData)
+	}
+	return append(all,
 		&Papermill{Notebooks: s.Notebooks, GPUNeeds: s.GPUNeeds, PapermillOptions: s.Papermill},
 		&Nbconvert{Notebooks: s.Notebooks, NbconvertOptions: s.Nbconvert},
 		&Clone{CloneOptions: s.CloneTests, Tests: true},
 		&s.Pytest,
-		&s.Collect,
-		&s.Summary,
-	}
+	)
 }
 
-// Run executes the steps in order. A step whose needs did not succeed is
+// Run executes the steps in order, and fetches data before the notebooks. A step whose needs did not succeed is
 // recorded as skipped; collect and summary run whatever happened. The error is
 // the failure of the first step that failed.
 func (s *Run) Run(ctx context.Context, j *Job) error {
@@ -113,14 +126,19 @@ func (s *Run) Run(ctx context.Context, j *Job) error {
 	}
 	s.facts.Verdict = record.RunIncomplete
 	resuming := s.Resume != ""
-	for _, step := range s.workflow()[:6] {
+	for _, step := range s.workflow(j) {
 		id := step.ID()
 		switch {
-		case !selected(id.Step):
+		case !selected(id):
 		case resuming && id != record.Setup && stillGood(j, step):
 			j.Log.Info("kept: it succeeded, and its outputs match their digests", "step", id)
 		case ctx.Err() != nil:
-			if err := skip(j.Env, step, context.Cause(ctx)); err != nil {
+			if err := skip(j.Env, step, record.Failf(record.NotRun, "the run was stopped before this step: %w", context.Cause(ctx))); err != nil {
+				return err
+			}
+		case id == record.FetchData && notCloned(j) != nil:
+			// A long download would keep the verdict waiting, and nobody reads the data.
+			if err := skip(j.Env, step, notCloned(j)); err != nil {
 				return err
 			}
 		default:
@@ -174,9 +192,19 @@ func outlive(ctx context.Context, d time.Duration) (context.Context, context.Can
 	return late, func() { stop(); cancel(nil) }
 }
 
-// skip records that step was not begun because of why.
+// notCloned is why the notebooks are not there, nil when they are, or when that is not
+// this run's concern.
+func notCloned(j *Job) error {
+	if rec, err := j.Env.Run.Read(record.Clone); rec == nil && err == nil {
+		return nil
+	}
+	_, err := j.Need(record.Clone)
+	return err
+}
+
+// skip records that step was not begun because of why, which is of class NotRun.
 func skip(e *Env, step Step, why error) error {
-	_, err := Execute(context.Background(), e, skipped{step, record.Failf(record.NotRun, "the run was stopped before this step: %w", why)})
+	_, err := Execute(context.Background(), e, skipped{step, why})
 	if f := record.AsFailure(err); f != nil && f.Kind != record.NotRun {
 		return f
 	}

@@ -23,8 +23,8 @@ run and from nothing else: the verdict, what failed and what to try, the eight s
 tests, coverage, GPU, sources and artifacts. It is put into the run's artifacts, the workspace's
 artifacts/ and the workspace, and appended to the file that GITHUB_STEP_SUMMARY names.
 
-The verdict is "passed" when steps 1 to 7 each have a record that says so and none of them has read
-a file that was written anew since; "failed" when one of them failed or its record cannot be read;
+The verdict is "passed" when steps 1 to 7, and fetch-data where it has run, each have a record that
+says so and none of them has read a file that was written anew since; "failed" when one of them failed or its record cannot be read;
 else "incomplete". The line ENTIRE 8-STEP WORKFLOW COMPLETED is in the summary only when it passed.
 
 Exit status: 0 when the run passed; that of the first step that failed when one did, whatever the
@@ -129,7 +129,7 @@ func (s *Summary) failure(v artifacts.Verdict) error {
 	case v.Word == record.RunIncomplete:
 		return v.Failure.Within("the run is incomplete")
 	case v.First != nil:
-		return v.Failure.Within("the run failed: step %d (%s)", v.First.Step, StepNames()[v.First.Step-1])
+		return v.Failure.Within("the run failed: %s", v.First.Title())
 	}
 	return v.Failure.Within("the run failed")
 }

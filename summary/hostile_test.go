@@ -60,6 +60,8 @@ func hostile(s string) []*record.Record {
 	*rs[2].Facts.(*record.PapermillFacts) = record.PapermillFacts{Error: &e, Slowest: []record.Cell{{Source: s}}, Notebooks: []record.Notebook{nb, unapplied}}
 	rs[5].Facts = &record.PytestFacts{Env: record.TestEnv{Installer: s, Python: s, Fallbacks: []string{s}}, Failed: []record.Testcase{{Name: s, Classname: s, Outcome: s, Message: s}}}
 	*rs[6].Facts.(*record.CollectFacts) = record.CollectFacts{Missing: []string{s}, Invalid: []string{s}, Leaked: []string{s}, Refused: []string{s}, LeftOut: []string{s}}
+	rs = fetching(rs)
+	rs[2].Notes, rs[2].Facts = []string{s}, &record.FetchFacts{Datasets: []record.Dataset{{Name: s, URL: s, SHA256: s}}}
 	return rs
 }
 

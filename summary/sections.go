@@ -51,7 +51,7 @@ func (r *Report) failures(d *document) {
 	if len(r.Unreadable) > 0 {
 		d.items(3, len(r.Unreadable), "unreadable record", func(i int) string {
 			u := r.Unreadable[i]
-			return fmt.Sprintf("What step %d (%s) did is unknown: %s\n\n", u.Step, label(u.ID), r.code(u.Err.Error(), 500))
+			return fmt.Sprintf("What %s did is unknown: %s\n\n", u.Title(), r.code(u.Err.Error(), 500))
 		})
 	}
 	if len(bad) > 0 {
@@ -61,9 +61,17 @@ func (r *Report) failures(d *document) {
 		d.put("Not run in consequence:\n\n")
 		d.items(2, len(skipped), "step", func(i int) string {
 			s := skipped[i]
-			return fmt.Sprintf("- Step %d (%s): %s\n", s.Step, label(s.ID), r.code(why(s), 300))
+			return fmt.Sprintf("- %s: %s\n", heading(s.ID), r.code(why(s), 300))
 		})
 	}
+}
+
+// heading begins a line about a step.
+func heading(id record.ID) string {
+	if id.Step == 0 {
+		return id.Name
+	}
+	return fmt.Sprintf("Step %d (%s)", id.Step, id.Label())
 }
 
 func why(rec *record.Record) string {
@@ -75,7 +83,7 @@ func why(rec *record.Record) string {
 
 func (r *Report) failure(rec *record.Record) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "### %s Step %d (%s): %s\n\n", mark(rec.Status), rec.Step, label(rec.ID), r.outcome(rec))
+	fmt.Fprintf(&b, "### %s %s: %s\n\n", mark(rec.Status), heading(rec.ID), r.outcome(rec))
 	if rec.Status == record.StatusInterrupted {
 		b.WriteString("It was interrupted: its outputs, if there are any, are not to be trusted.\n\n")
 	}
@@ -126,23 +134,27 @@ func (r *Report) cellError(e *record.CellError) string {
 
 func (r *Report) steps(d *document) {
 	d.put("## Steps\n\n| # | Step | Status | Duration | Result |\n|---:|---|---|---:|---|\n")
-	for _, id := range record.Workflow {
-		rec := r.of(id)
+	for _, id := range record.Order {
+		rec, number := r.of(id), ""
+		if id != record.FetchData {
+			number = fmt.Sprint(id.Step)
+		}
 		switch {
+		case id == record.FetchData && rec == nil && !r.unreadable(id):
 		case id == record.Summary:
 			d.put("| 8 | summary | 📝 this text | | |\n")
 		case rec == nil && r.unreadable(id):
-			d.put("| %d | %s | ❔ its record cannot be read | | |\n", id.Step, label(id))
+			d.put("| %s | %s | ❔ its record cannot be read | | |\n", number, id.Label())
 		case rec == nil:
-			d.put("| %d | %s | – not run | | |\n", id.Step, label(id))
+			d.put("| %s | %s | – not run | | |\n", number, id.Label())
 		case rec.Status == record.StatusSkipped:
-			d.put("| %d | %s | %s skipped | | |\n", id.Step, label(id), mark(rec.Status))
+			d.put("| %s | %s | %s skipped | | |\n", number, id.Label(), mark(rec.Status))
 		default:
 			took := ""
 			if rec.Ended != nil {
 				took = seconds(rec.Ended.Sub(rec.Started).Seconds())
 			}
-			d.put("| %d | %s | %s %s | %s | %s |\n", id.Step, label(id), mark(rec.Status), r.outcome(rec), took, r.result(rec))
+			d.put("| %s | %s | %s %s | %s | %s |\n", number, id.Label(), mark(rec.Status), r.outcome(rec), took, r.result(rec))
 		}
 	}
 	d.put("\n")
@@ -164,6 +176,8 @@ func (r *Report) result(rec *record.Record) string {
 		if f.Commit != "" {
 			return r.code(f.Commit, 13)
 		}
+	case *record.FetchFacts:
+		return fetched(f)
 	case *record.PapermillFacts:
 		return fmt.Sprintf("%d of %s run", f.Cells.Run, count(f.Cells.Total, "cell"))
 	case *record.NbconvertFacts:
@@ -185,12 +199,46 @@ func (r *Report) sources(d *document) {
 			if f.CommitterDate != nil {
 				when = date(*f.CommitterDate)
 			}
-			rows = append(rows, fmt.Sprintf("| %s | %s | %s | %s | %s |\n", label(id), r.code(f.URL, 150), r.revision(f), r.code(f.Commit, 40), when))
+			rows = append(rows, fmt.Sprintf("| %s | %s | %s | %s | %s |\n", id.Label(), r.code(f.URL, 150), r.revision(f), r.code(f.Commit, 40), when))
 		}
 	}
 	if len(rows) > 0 {
 		d.put("## Sources\n\n| Step | Repository | Revision | Commit | Committed |\n|---|---|---|---|---|\n%s\n", strings.Join(rows, ""))
 	}
+}
+
+// fetched is what the datasets come to.
+func fetched(f *record.FetchFacts) string {
+	var bytes int64
+	cached := 0
+	for _, d := range f.Datasets {
+		bytes += d.Bytes
+		if d.Cached {
+			cached++
+		}
+	}
+	text := fmt.Sprintf("%s, %s", count(len(f.Datasets), "dataset"), size(uint64(max(bytes, 0))))
+	if cached > 0 {
+		text += fmt.Sprintf(", %d from the cache", cached)
+	}
+	return text
+}
+
+// datasets are the data that was fetched, by fetch-data's record.
+func (r *Report) datasets(d *document) {
+	rec := r.of(record.FetchData)
+	if rec == nil {
+		return
+	}
+	sets := rec.Facts.(*record.FetchFacts).Datasets
+	if len(sets) == 0 {
+		return
+	}
+	d.put("## Datasets\n\n| Dataset | From | Size | SHA-256 |\n|---|---|---:|---|\n")
+	d.items(2, len(sets), "dataset", func(i int) string {
+		s := sets[i]
+		return fmt.Sprintf("| %s | %s | %s | %s |\n", r.code(s.Name, 100), r.code(s.URL, 300), size(uint64(max(s.Bytes, 0))), r.code(s.SHA256, 13))
+	})
 }
 
 func (r *Report) revision(f *record.CloneFacts) string {
@@ -205,7 +253,7 @@ func (r *Report) notes(d *document) {
 	var lines []string
 	for _, rec := range r.Records {
 		for _, note := range rec.Notes {
-			lines = append(lines, fmt.Sprintf("- Step %d (%s): %s\n", rec.Step, label(rec.ID), r.code(note, 500)))
+			lines = append(lines, fmt.Sprintf("- %s: %s\n", heading(rec.ID), r.code(note, 500)))
 		}
 	}
 	if len(lines) > 0 {

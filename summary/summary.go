@@ -39,6 +39,7 @@ func (r *Report) Markdown(limit int) []byte {
 	r.tests(d)
 	r.gpus(d)
 	r.sources(d)
+	r.datasets(d)
 	r.notes(d)
 	r.files(d)
 	return []byte(d.String())
@@ -109,14 +110,6 @@ func (r *Report) of(id record.ID) *record.Record {
 	return nil
 }
 
-// label is the step's name as `run --only` takes it.
-func label(id record.ID) string {
-	if id == record.CloneTests {
-		return "clone-tests"
-	}
-	return id.Name
-}
-
 func (r *Report) head(d *document) {
 	switch r.Word {
 	case record.Passed:
@@ -139,7 +132,7 @@ func (r *Report) head(d *document) {
 func (r *Report) culprit() string {
 	switch {
 	case r.First != nil && r.Failure != nil:
-		return fmt.Sprintf(": step %d (%s), %s", r.First.Step, label(r.First.ID), r.code(string(r.Failure.Kind), 60))
+		return fmt.Sprintf(": %s, %s", r.First.Title(), r.code(string(r.Failure.Kind), 60))
 	case r.Failure != nil:
 		return ": " + r.code(string(r.Failure.Kind), 60)
 	}

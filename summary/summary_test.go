@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -132,6 +133,31 @@ func skips(rs ...*record.Record) {
 	rs[0].Facts = &record.NbconvertFacts{}
 }
 
+// fetching puts data before the notebooks of a run.
+func fetching(rs []*record.Record) []*record.Record {
+	at := rs[1].Ended.Add(time.Second)
+	return slices.Insert(rs, 2, &record.Record{
+		Schema: record.Schema, ID: record.FetchData, Run: "demo", Variant: "lite", Status: record.StatusSucceeded, Started: *rs[1].Ended, Ended: &at,
+		ExitCode: number(0), Log: "logs/0-fetch-data.log", Outputs: []record.File{}, Facts: &record.FetchFacts{Datasets: []record.Dataset{
+			{Name: "dli_census", URL: "https://example.com/h5/dli_census.h5ad", Format: "plain", Dir: "/w/datasets/dli_census", Bytes: 1 << 30, SHA256: strings.Repeat("9", 64)},
+			{Name: "more", URL: "https://example.com/more.tar.gz", Format: "tar.gz", Dir: "/w/datasets/more", Bytes: 1 << 20, SHA256: strings.Repeat("8", 64), Cached: true},
+		}},
+	})
+}
+
+func dataFailed() []*record.Record {
+	rs := notebookFailed()
+	skips(rs[3:6]...)
+	skips(rs[2])
+	rs[2].Facts, rs[2].Failure, rs[4].Facts = &record.PapermillFacts{}, record.Failf(record.NotRun, "fetch-data of run demo has failed"), &record.CloneFacts{}
+	rs = fetching(rs)
+	rs[2].Facts.(*record.FetchFacts).Datasets = rs[2].Facts.(*record.FetchFacts).Datasets[:1]
+	rs[2].Facts.(*record.FetchFacts).Datasets[0].Bytes, rs[2].Facts.(*record.FetchFacts).Datasets[0].SHA256 = 0, ""
+	ends(rs[2], record.StatusFailed, record.Failf(record.FetchNotFound, "dataset dli_census from https://example.com/h5/dli_census.h5ad: 404 Not Found"), record.Child{})
+	rs[2].Children = nil
+	return rs
+}
+
 func notebookFailed() []*record.Record {
 	rs := passed()
 	f := rs[2].Facts.(*record.PapermillFacts)
@@ -195,6 +221,8 @@ func TestGoldens(t *testing.T) {
 	for name, r := range map[string]*Report{
 		"passed":          report(passed()),
 		"passed-original": original,
+		"fetched":         report(fetching(passed())),
+		"data-failed":     report(dataFailed()),
 		"notebook-failed": report(notebookFailed()),
 		"tests-failed":    report(testsFailed()),
 		"incomplete":      report(passed()[:5]),

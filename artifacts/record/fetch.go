@@ -10,6 +10,9 @@ type Dataset struct {
 	Name string `json:"name"`
 	// URL has no credentials and no query: that may be a signature.
 	URL string `json:"url"`
+	// Key is a digest of the whole URL without credentials and signature, and names the
+	// directory in cache/datasets.
+	Key string `json:"key,omitempty"`
 	// Format is "tar", "tar.gz", "tar.zst", "zip" or "plain".
 	Format string `json:"format"`
 	// Dir is absolute.

@@ -57,13 +57,36 @@ var (
 	Summary    = ID{8, "summary"}
 )
 
+// FetchData is none of the eight: a run has it when it is told to fetch data.
+var FetchData = ID{0, "fetch-data"}
+
 // Workflow is the eight steps in order.
 var Workflow = []ID{Setup, Clone, Papermill, Nbconvert, CloneTests, Pytest, Collect, Summary}
+
+// Order is Workflow with FetchData in its place, before the notebooks.
+var Order = []ID{Setup, Clone, FetchData, Papermill, Nbconvert, CloneTests, Pytest, Collect, Summary}
 
 // File is the record's name of a record in a run's records directory.
 func (id ID) File() string { return fmt.Sprintf("%d-%s.json", id.Step, id.Name) }
 
 func (id ID) String() string { return fmt.Sprintf("%d-%s", id.Step, id.Name) }
+
+// Label is the step's name as `run --only` takes it: no two steps have the same.
+func (id ID) Label() string {
+	if id == CloneTests {
+		return "clone-tests"
+	}
+	return id.Name
+}
+
+// Title is what a message calls the step: "step 3 (papermill)", or its name alone when
+// it is outside the workflow.
+func (id ID) Title() string {
+	if id.Step == 0 {
+		return id.Name
+	}
+	return fmt.Sprintf("step %d (%s)", id.Step, id.Label())
+}
 
 // File is one input or output of a step.
 type File struct {

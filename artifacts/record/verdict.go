@@ -15,10 +15,10 @@ const (
 // one by one.
 func Needs(id ID) []ID {
 	switch id {
-	case Clone:
+	case Clone, FetchData:
 		return []ID{Setup}
 	case Papermill:
-		return []ID{Setup, Clone}
+		return []ID{Setup, Clone, FetchData}
 	case CloneTests:
 		// A failed notebook has a page too, but one that could not be rendered
 		// leaves nothing to stage.
@@ -34,7 +34,8 @@ func Needs(id ID) []ID {
 // verdict is Passed; else it is that of the first step that failed, or of class
 // incomplete when none failed but some have not run to their end, have read a
 // file that an earlier step has since written anew, or ran another variant than
-// the rest: a lite notebook must not make an original run green.
+// the rest: a lite notebook must not make an original run green. FetchData counts
+// where it has a record.
 func Judge(rs []*Record) (verdict string, first *Record, f *Failure) {
 	byID := map[ID]*Record{}
 	written := map[string]string{}
@@ -47,22 +48,24 @@ func Judge(rs []*Record) (verdict string, first *Record, f *Failure) {
 			missing = Failf(Incomplete, format, args...)
 		}
 	}
-	for _, id := range Workflow[:7] {
+	for _, id := range Order[:len(Order)-1] {
 		r := byID[id]
 		switch {
+		case r == nil && id == FetchData:
+			continue
 		case r == nil:
-			lack("step %d (%s) has no record", id.Step, id.Name)
+			lack("%s has no record", id.Title())
 			continue
 		case r.Status == StatusRunning:
-			lack("step %d (%s) is still running", id.Step, id.Name)
+			lack("%s is still running", id.Title())
 			continue
 		case r.Status == StatusSkipped:
-			lack("step %d (%s) did not run: %s", id.Step, id.Name, reason(r))
+			lack("%s did not run: %s", id.Title(), reason(r))
 			continue
 		case r.Status != StatusSucceeded || r.Failure != nil || r.ExitCode == nil || *r.ExitCode != 0:
 			f := r.Failure
 			if f == nil {
-				f = Failf(Internal, "the record of step %d (%s) says %s and names no failure", id.Step, id.Name, r.Status)
+				f = Failf(Internal, "the record of %s says %s and names no failure", id.Title(), r.Status)
 			}
 			if id == Collect && f.Kind == ArtifactMissing && missing != nil {
 				// That a step has not run is no failure of collect.
@@ -72,7 +75,7 @@ func Judge(rs []*Record) (verdict string, first *Record, f *Failure) {
 		}
 		for _, in := range r.Inputs {
 			if sum, ok := written[in.Path]; ok && sum != in.SHA256 {
-				lack("step %d (%s) has read an older %s than the run holds now", id.Step, id.Name, in.Path)
+				lack("%s has read an older %s than the run holds now", id.Title(), in.Path)
 			}
 		}
 		for _, out := range r.Outputs {
@@ -80,7 +83,7 @@ func Judge(rs []*Record) (verdict string, first *Record, f *Failure) {
 		}
 	}
 	if a, b := mixedVariants(rs); a != nil {
-		lack("step %d (%s) ran as %s, but step %d (%s) as %s", a.Step, a.Name, a.Variant, b.Step, b.Name, b.Variant)
+		lack("%s ran as %s, but %s as %s", a.Title(), a.Variant, b.Title(), b.Variant)
 	}
 	if missing != nil {
 		return RunIncomplete, nil, missing
@@ -88,11 +91,16 @@ func Judge(rs []*Record) (verdict string, first *Record, f *Failure) {
 	return Passed, nil, nil
 }
 
-// mixedVariants returns two records of different variants, or nil.
+// mixedVariants returns two records of different variants, or nil. What was fetched
+// is the same in each.
 func mixedVariants(rs []*Record) (a, b *Record) {
 	for _, r := range rs {
-		if r.Variant != rs[0].Variant {
-			return rs[0], r
+		switch {
+		case r.ID == FetchData:
+		case a == nil:
+			a = r
+		case r.Variant != a.Variant:
+			return a, r
 		}
 	}
 	return nil, nil

@@ -23,6 +23,16 @@ func workflow() []*Record {
 	return rs
 }
 
+// fetching is a run that has fetched data, with what has become of that.
+func fetching(rs []*Record, s Status, k Kind) []*Record {
+	zero := 0
+	r := &Record{ID: FetchData, Variant: "lite", Status: StatusSucceeded, ExitCode: &zero}
+	if k != "" {
+		fail(r, s, k)
+	}
+	return append(rs, r)
+}
+
 func fail(r *Record, s Status, k Kind) {
 	f := Failf(k, "%s went wrong", r.Name)
 	code := ExitCode(f)
@@ -89,6 +99,20 @@ func TestJudge(t *testing.T) {
 		{"summary asks for another variant", func(rs []*Record) []*Record {
 			return append(rs, &Record{ID: Summary, Variant: "original", Status: StatusRunning})
 		}, RunIncomplete, Incomplete, 0, "step 1 (setup) ran as lite, but step 8 (summary) as original"},
+		{"data was fetched", func(rs []*Record) []*Record { return fetching(rs, StatusSucceeded, "") }, Passed, "", 0, ""},
+		{"data was fetched for either variant", func(rs []*Record) []*Record {
+			for _, r := range rs {
+				r.Variant = "original"
+			}
+			return append(fetching(nil, StatusSucceeded, ""), rs...)
+		}, Passed, "", 0, ""},
+		{"data was not fetched", func(rs []*Record) []*Record { return fetching(rs, StatusFailed, FetchFailed) }, RunFailed, FetchFailed, 0, "fetch-data went wrong"},
+		{"data was not fetched, so the notebook did not run", func(rs []*Record) []*Record {
+			fail(rs[2], StatusSkipped, NotRun)
+			fail(rs[5], StatusFailed, TestsFailed)
+			return fetching(rs, StatusTimedOut, TimedOut)
+		}, RunFailed, TimedOut, 0, "fetch-data went wrong"},
+		{"fetching was skipped", func(rs []*Record) []*Record { return fetching(rs, StatusSkipped, NotRun) }, RunIncomplete, Incomplete, 0, "fetch-data did not run: fetch-data went wrong"},
 		{"an earlier summary failed", func(rs []*Record) []*Record {
 			s := &Record{ID: Summary, Variant: "lite"}
 			fail(s, StatusFailed, NotebookFailed)
@@ -107,7 +131,7 @@ func TestJudge(t *testing.T) {
 			assert.Equal(t, tc.kind, f.Kind)
 			assert.Equal(t, tc.message, f.Message)
 			if tc.step == 0 {
-				assert.Nil(t, first)
+				assert.Equal(t, tc.verdict == RunFailed, first != nil, "only fetch-data fails as step 0")
 			} else if assert.NotNil(t, first) {
 				assert.Equal(t, tc.step, first.Step)
 			}
@@ -144,9 +168,9 @@ func TestJudgePassesOnlySevenSuccesses(t *testing.T) {
 }
 
 func TestNeedsPointBackwards(t *testing.T) {
-	for _, id := range Workflow {
+	for i, id := range Order {
 		for _, need := range Needs(id) {
-			assert.Less(t, need.Step, id.Step)
+			assert.Contains(t, Order[:i], need)
 		}
 	}
 	assert.Empty(t, Needs(Collect), "collect runs whatever happened")

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"slices"
+
 	"github.com/step-runner/step-runner/artifacts"
 	"github.com/step-runner/step-runner/artifacts/record"
 	"github.com/step-runner/step-runner/steps"
@@ -64,7 +66,7 @@ func (p *process) settleVariant(r *artifacts.Run, step steps.Step) error {
 		return nil
 	}
 	// A record that cannot be read has no say; the step that needs it will report it.
-	recs := r.Judge().Records
+	recs := slices.DeleteFunc(r.Judge().Records, func(rec *record.Record) bool { return rec.ID == record.FetchData })
 	if len(recs) == 0 || recs[0].Variant == string(p.env.Variant) {
 		return nil
 	}

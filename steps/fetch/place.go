@@ -126,6 +126,12 @@ func (p *Placed) swap(tmp string, ours bool) error {
 	return nil
 }
 
+// Intact says whether dir is what Place made there of the file with this digest.
+func Intact(dir, sha256 string) bool {
+	m := readManifest(dir)
+	return m != nil && m.SHA256 == sha256 && m.matches(dir, Result{})
+}
+
 func readManifest(dir string) *manifest {
 	data, err := os.ReadFile(filepath.Join(dir, manifestName))
 	if err != nil {
