@@ -111,9 +111,9 @@ func (s *Run) workflow(j *Job) []Step {
 	)
 }
 
-// Run executes the steps in order, and fetches data before the notebooks. A step whose needs did not succeed is
-// recorded as skipped; collect and summary run whatever happened. The error is
-// the failure of the first step that failed.
+// Run executes the steps in order, and fetches data before the notebooks. A step
+// whose needs did not succeed is recorded as skipped; collect and summary run whatever
+// happened. The error is the failure of the first step that failed.
 func (s *Run) Run(ctx context.Context, j *Job) error {
 	selected, err := s.selected()
 	if err != nil {
@@ -128,26 +128,24 @@ func (s *Run) Run(ctx context.Context, j *Job) error {
 	resuming := s.Resume != ""
 	for _, step := range s.workflow(j) {
 		id := step.ID()
-		switch {
-		case !selected(id):
-		case resuming && id != record.Setup && stillGood(j, step):
-			j.Log.Info("kept: it succeeded, and its outputs match their digests", "step", id)
-		case ctx.Err() != nil:
-			if err := skip(j.Env, step, record.Failf(record.NotRun, "the run was stopped before this step: %w", context.Cause(ctx))); err != nil {
-				return err
-			}
-		case id == record.FetchData && notCloned(j) != nil:
-			// A long download would keep the verdict waiting, and nobody reads the data.
-			if err := skip(j.Env, step, notCloned(j)); err != nil {
-				return err
-			}
-		default:
-			// What follows a step that has run anew rests on its new outputs. Setup is
-			// always run: it is about this container, not about the run.
-			resuming = resuming && id == record.Setup
-			// The step's record holds its failure; the verdict is derived from records.
-			_, _ = Execute(ctx, j.Env, step)
+		if !selected(id) {
+			continue
 		}
+		if resuming && id != record.Setup && stillGood(j, step) {
+			j.Log.Info("kept: it succeeded, and its outputs match their digests", "step", id)
+			continue
+		}
+		if why := unwanted(ctx, j, id); why != nil {
+			if err := skip(j.Env, step, why); err != nil {
+				return err
+			}
+			continue
+		}
+		// What follows a step that has run anew rests on its new outputs. Setup is
+		// always run: it is about this container, not about the run.
+		resuming = resuming && id == record.Setup
+		// The step's record holds its failure; the verdict is derived from records.
+		_, _ = Execute(ctx, j.Env, step)
 	}
 	err = s.finish(ctx, j)
 	if f := record.AsFailure(err); f != nil && f.Kind == record.Incomplete && ctx.Err() != nil {
@@ -192,12 +190,18 @@ func outlive(ctx context.Context, d time.Duration) (context.Context, context.Can
 	return late, func() { stop(); cancel(nil) }
 }
 
-// notCloned is why the notebooks are not there, nil when they are, or when that is not
-// this run's concern.
-func notCloned(j *Job) error {
+// unwanted is why the step is not even begun, of class NotRun, else nil.
+func unwanted(ctx context.Context, j *Job, id record.ID) error {
+	if ctx.Err() != nil {
+		return record.Failf(record.NotRun, "the run was stopped before this step: %w", context.Cause(ctx))
+	}
+	if id != record.FetchData {
+		return nil
+	}
 	if rec, err := j.Env.Run.Read(record.Clone); rec == nil && err == nil {
 		return nil
 	}
+	// Without a clone a long download would only keep the verdict waiting.
 	_, err := j.Need(record.Clone)
 	return err
 }
