@@ -176,7 +176,7 @@ func (j *Job) Need(id record.ID) (*record.Record, error) {
 	case rec == nil:
 		return nil, record.Failf(record.NotRun, "run %s has no record of %s", j.Env.Run.ID, id.Title())
 	case rec.Status != record.StatusSucceeded:
-		return nil, record.Failf(record.NotRun, "%s of run %s has %s", id.Title(), j.Env.Run.ID, rec.Status)
+		return nil, record.Failf(record.NotRun, "%s of run %s %s", id.Title(), j.Env.Run.ID, rec.Status.Predicate())
 	}
 	return rec, nil
 }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"time"
 
 	"github.com/step-runner/step-runner/artifacts/record"
 	"github.com/step-runner/step-runner/steps/child"
@@ -25,6 +26,7 @@ func (j *Job) begin() error {
 	}
 	if old != nil {
 		j.Rec.Outputs = old.Outputs
+		j.noteEarlier(old)
 	}
 	full := j.reserve()
 	if err := j.Env.Run.Write(j.Rec); err != nil {
@@ -44,6 +46,15 @@ func (j *Job) begin() error {
 func (j *Job) endEarlier() {
 	if ended := child.EndMarked(child.StepVar, j.mark()); len(ended) > 0 {
 		j.Note("ended what an earlier attempt left running: %s", strings.Join(ended, ", "))
+	}
+}
+
+// noteEarlier keeps what this record takes the place of from being forgotten: a step
+// that succeeds only when it is tried again should be looked at. Collect and summary
+// only tell what the others have left.
+func (j *Job) noteEarlier(old *record.Record) {
+	if old.Failure != nil && old.Status != record.StatusSkipped && old.Step < record.Collect.Step {
+		j.Note("an earlier attempt, begun %s, %s (%s): %s", old.Started.Format(time.DateTime), old.Status.Predicate(), old.Failure.Kind, old.Failure.Message)
 	}
 }
 

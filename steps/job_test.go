@@ -120,6 +120,20 @@ func TestJobStatuses(t *testing.T) {
 	}
 }
 
+func TestJobTellsOfAnEarlierAttemptThatFailed(t *testing.T) {
+	e := NewTestEnv(t)
+	fails := func(context.Context, *Job) error { return record.Failf(record.TestsFailed, "1 of 2 failed") }
+	_, err := Execute(t.Context(), e.Env, jobPytest(fails))
+	require.Error(t, err)
+	rec, err := Execute(t.Context(), e.Env, jobPytest(nil))
+	require.NoError(t, err)
+	require.Len(t, rec.Notes, 1)
+	assert.Regexp(t, `^an earlier attempt, begun [0-9: -]{19}, has failed \(tests-failed\): 1 of 2 failed$`, rec.Notes[0])
+	rec, err = Execute(t.Context(), e.Env, jobPytest(nil))
+	require.NoError(t, err)
+	assert.Empty(t, rec.Notes, "success is no news")
+}
+
 func TestJobDiscardsTheOutputsOfAnEarlierAttempt(t *testing.T) {
 	e := NewTestEnv(t)
 	out, outside := e.Run.Path("artifacts", "out.txt"), filepath.Join(t.TempDir(), "mine.txt")

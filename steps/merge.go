@@ -99,7 +99,7 @@ func (s *Merge) merge(j *Job, id string) error {
 		return nil
 	}
 	if rec.Failure == nil {
-		return record.Failf(record.NotRun, "step 3 (papermill) has %s", rec.Status)
+		return record.Failf(record.NotRun, "%s %s", record.Papermill.Title(), rec.Status.Predicate())
 	}
 	return rec.Failure
 }

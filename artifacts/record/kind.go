@@ -134,8 +134,8 @@ var classes = []Class{
 	{SecretLeaked, 73, "a file of the run holds a token", "revoke the token, then find what printed it; the file was not published"},
 
 	{TimedOut, 124, "a time limit of ours ran out", "raise --timeout, or find what hangs in the step's log"},
-	{Killed, 137, "the step was killed and could write no result", "look for an OOM kill, a node failure or a deleted pod; then `step-runner run --resume`"},
-	{Signaled, 128, "the step was told to stop by a signal (exit code 128 + signal)", "find who cancelled the run; then `step-runner run --resume`"},
+	{Killed, 137, "the step was killed and could write no result", "look for an OOM kill (kubectl describe pod), a lost node or a deleted pod; then run it again, or go on with `step-runner run --resume`"},
+	{Signaled, 128, "the step was told to stop by a signal (exit code 128 + signal)", "find who stopped it: a cancelled run, a deleted or evicted pod, a node that was drained; then run it again, or go on with `step-runner run --resume`"},
 }
 
 // Classes returns the documented failure classes in the order of their codes.

@@ -38,6 +38,19 @@ const (
 
 var statuses = []Status{StatusRunning, StatusSucceeded, StatusFailed, StatusSkipped, StatusInterrupted, StatusTimedOut}
 
+// Predicate is what a sentence says of a step with the status.
+func (s Status) Predicate() string {
+	switch s {
+	case StatusRunning:
+		return "is still running"
+	case StatusInterrupted, StatusSkipped:
+		return "was " + string(s)
+	case StatusTimedOut:
+		return "has timed out"
+	}
+	return "has " + string(s)
+}
+
 // ID names a step: its number in the workflow (1–8, 0 for commands outside it)
 // and the command that runs it. Steps 2 and 5 are both "clone".
 type ID struct {
