@@ -16,7 +16,7 @@ LDFLAGS = -X main.buildVersion=$(VERSION) -X main.buildCommit=$(COMMIT) $(LAZY)
 TOOLS_DIR ?= .cache/tools
 DEMO_WORKSPACE ?= .cache/demo
 
-.PHONY: build test test-manifests test-gpu test-pythons lint fuzz-smoke bench docs tools tools-lock demo
+.PHONY: build test test-manifests test-gpu test-pythons e2e lint fuzz-smoke bench docs tools tools-lock demo
 
 BINARY ?= bin/step-runner
 build: ## bin/step-runner
@@ -26,7 +26,7 @@ test: tools test-manifests ## every test
 	go test -timeout 30m ./...
 
 test-manifests: ## manifests/ as Tekton's webhooks see them, and against the commands
-	cd manifests && go vet ./... && go test ./...
+	cd manifests && go vet ./... && go vet -tags e2e ./e2e && go test ./...
 
 test-gpu: ## the tests that need a GPU, on this machine
 	go test -tags gpu -count 1 -v -run '^TestGPU' ./gpu ./cmd/step-runner
@@ -45,6 +45,10 @@ test-pythons: tools ## what runs inside the kernel, on each of PYTHONS
 	@set -e; for p in $(PYTHONS); do \
 		$(TOOLS_DIR)/bin/uv run --quiet --no-project --python $$p --with pytest python -m pytest -q steps/inject/tests; \
 	done
+
+E2E_FLAGS ?=
+e2e: ## the Pipelines on the cluster of the current kube context; manifests/README.md has the settings
+	cd manifests && go test -tags e2e -count 1 -timeout 120m -parallel 2 -v $(E2E_FLAGS) ./e2e
 
 LINTER = .cache/bin/golangci-lint-v2.15.0
 $(LINTER):

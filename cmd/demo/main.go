@@ -2,6 +2,9 @@
 // serves them over HTTP on a loopback port, the second one to holders of a
 // token only, runs step-runner, and checks what that left. It needs no GPU, no
 // cluster and no account.
+//
+// `demo serve` and `demo search` are for the tests on a cluster: they serve
+// repositories there, and look for the token in what runs have left.
 package main
 
 import (
@@ -25,7 +28,16 @@ import (
 // grace is what step-runner gets to collect and summarise after a TERM.
 const grace = 30 * time.Second
 
-func main() { os.Exit(run()) }
+func main() {
+	if len(os.Args) > 1 && (os.Args[1] == "serve" || os.Args[1] == "search") {
+		if err := inCluster(os.Args[1], os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, "demo:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(run())
+}
 
 type demo struct {
 	workspace, runner, tools, testdata string

@@ -43,12 +43,9 @@ func (s *Server) NewRepo(name string) (*Repo, error) {
 	return &Repo{Name: name, URL: s.URL + "/" + name, s: s, repo: repo, when: time.Unix(1700000000, 0).UTC()}, nil
 }
 
-// RequireToken lets in only who has token: as the password of any user, or as a
-// bearer token.
+// RequireToken lets in only who has token; see Server.RequireToken.
 func (r *Repo) RequireToken(token string) {
-	r.s.mu.Lock()
-	defer r.s.mu.Unlock()
-	r.s.tokens[r.Name] = token
+	r.s.RequireToken(r.Name, token)
 }
 
 // SetConfig sets an option of the repository, such as ("uploadpack",

@@ -42,6 +42,22 @@ type Request struct {
 // New starts a server on a free loopback port for the repositories in dir. It
 // needs a git program in PATH. Close ends it.
 func New(dir string) (*Server, error) {
+	s, err := NewHandler(dir)
+	if err != nil {
+		return nil, err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	s.URL = "http://" + l.Addr().String()
+	s.http = &http.Server{Handler: s}
+	go s.http.Serve(l)
+	return s, nil
+}
+
+// NewHandler is New without a port: whoever calls it serves it.
+func NewHandler(dir string) (*Server, error) {
 	git, err := findGit()
 	if err != nil {
 		return nil, err
@@ -50,11 +66,7 @@ func New(dir string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	s := &Server{URL: "http://" + l.Addr().String(), Dir: dir, tokens: map[string]string{}}
+	s := &Server{Dir: dir, tokens: map[string]string{}}
 	s.backend = &cgi.Handler{
 		Path: git,
 		Args: []string{"http-backend"},
@@ -65,9 +77,15 @@ func New(dir string) (*Server, error) {
 		},
 		Stderr: discard{},
 	}
-	s.http = &http.Server{Handler: s}
-	go s.http.Serve(l)
 	return s, nil
+}
+
+// RequireToken lets in only who has token to what is below the first element name of a path:
+// as the password of any user, or as a bearer token.
+func (s *Server) RequireToken(name, token string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tokens[name] = token
 }
 
 // discard swallows git's complaints about connections that a fault has cut.
