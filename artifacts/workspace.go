@@ -225,7 +225,7 @@ func (r *Run) Read(id record.ID) (*record.Record, error) {
 		return nil, record.Failf(record.BadInput, "record %s is of step %s of run %s", id.File(), rec.ID, rec.Run)
 	}
 	if rec.Status == record.StatusRunning && !r.alive(id) {
-		f := record.Failf(record.Killed, "%s was killed before it could write its result", rec.Name)
+		f := r.killed(rec)
 		code := record.ExitCode(f)
 		rec.Status, rec.Failure, rec.ExitCode = record.StatusInterrupted, f, &code
 	}

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/step-runner/step-runner/artifacts"
 	"github.com/step-runner/step-runner/artifacts/record"
 	"github.com/step-runner/step-runner/artifacts/units"
 	"github.com/step-runner/step-runner/gpu"
@@ -21,12 +22,9 @@ import (
 	"github.com/step-runner/step-runner/steps/watch"
 )
 
-// watchFile holds the samples of a run, and most is its bound in bytes: about
-// seven hours at ten samples a second of one device. Longer runs are thinned.
-const (
-	watchFile = "gpu.ndjson"
-	watchMost = 64 << 20
-)
+// watchMost is the bound of the samples of a run in bytes: about seven hours at ten
+// samples a second of one device. Longer runs are thinned.
+const watchMost = 64 << 20
 
 // millWatch samples GPUs and memory while notebooks run. A nil one samples nothing.
 // It can fail nothing but itself.
@@ -60,7 +58,7 @@ func (m *mill) startWatch(ctx context.Context, g *record.GPUFacts) error {
 	if m.opts.GPUSampleInterval == 0 {
 		return nil
 	}
-	path := m.Env.Run.Path("logs", watchFile)
+	path := m.Env.Run.Path("logs", artifacts.WatchFile)
 	if err := os.MkdirAll(filepath.Dir(path), 0o775); err != nil {
 		return err
 	}
@@ -70,6 +68,7 @@ func (m *mill) startWatch(ctx context.Context, g *record.GPUFacts) error {
 	}
 	log := watch.NewLog(file, watchMost)
 	w := &millWatch{Collector: watch.NewCollector(log), job: m.Job, every: m.opts.GPUSampleInterval, log: log, file: file, usage: child.NewUsage()}
+	w.Limit(w.usage.Limit())
 	ctx, w.cancel = context.WithCancel(ctx)
 	w.done.Go(func() { w.hosts(ctx) })
 	if err := w.watchGPUs(ctx, g); err != nil {

@@ -67,6 +67,16 @@ func (c *Collector) Sample(s gpu.Sample) {
 	}
 }
 
+// Limit notes the memory limit of the container, for those who read the log when
+// nobody else is left to tell.
+func (c *Collector) Limit(bytes *uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if bytes != nil {
+		c.log.write(map[string]any{"cgroup_limit_bytes": *bytes})
+	}
+}
+
 // Host takes a look at the host.
 func (c *Collector) Host(at time.Time, h Host) {
 	c.mu.Lock()
