@@ -125,8 +125,19 @@ func (r *Report) head(d *document) {
 	}
 	d.put(", step-runner %s.\n\n", r.code(r.Runner, 80))
 	if r.Word != record.Passed {
-		d.put("Go on with %s once the cause is mended: what has succeeded is kept.\n\n", r.code("step-runner run --resume "+r.Run, 200))
+		d.put("%s %s: what has succeeded is kept.\n\n", r.again(), r.code("step-runner run --resume "+r.Run, 200))
 	}
+}
+
+// again is what to do once the cause is mended. Where each step was run for itself, a
+// pipeline did it, and that has a way of its own.
+func (r *Report) again() string {
+	for _, rec := range r.Records {
+		if len(rec.Argv) > 1 && rec.Argv[1] == "run" {
+			return "Once the cause is mended, go on with"
+		}
+	}
+	return "Once the cause is mended, start the pipeline again (on Tekton a new PipelineRun), or go on in the workspace with"
 }
 
 func (r *Report) culprit() string {

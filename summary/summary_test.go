@@ -57,7 +57,7 @@ func passed() []*record.Record {
 		end := start.Add(time.Duration(i*i)*7*time.Second + 400*time.Millisecond)
 		rs = append(rs, &record.Record{
 			Schema: record.Schema, ID: id, Run: "demo", Variant: "lite", Status: record.StatusSucceeded, Started: start, Ended: &end,
-			ExitCode: number(0), Log: "logs/" + id.String() + ".log", Outputs: []record.File{}, Facts: facts[i],
+			Argv: []string{"step-runner", "run"}, ExitCode: number(0), Log: "logs/" + id.String() + ".log", Outputs: []record.File{}, Facts: facts[i],
 			Children: []record.Child{{Argv: []string{"python", "-m", id.Name}, Seconds: 1}},
 		})
 		start = end
@@ -190,6 +190,9 @@ func interrupted() []*record.Record {
 	rs[2].Facts, rs[2].Ended, rs[2].Children = &record.PapermillFacts{}, nil, nil
 	rs[2].Status, rs[2].Failure, rs[2].ExitCode = record.StatusInterrupted, record.Failf(record.Killed, "papermill was killed before it could write its result"), number(137)
 	rs[0].Facts.(*record.SetupFacts).GPUFacts = record.GPUFacts{GPUError: "no NVIDIA driver library in this container"}
+	for _, r := range rs {
+		r.Argv = []string{"step-runner", r.Name, "--run=demo"} // Each in a pod of its own.
+	}
 	return rs
 }
 
