@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"runtime/debug"
 	"sync"
 
@@ -142,6 +144,17 @@ func (j *Job) Output(path string) error {
 		j.Rec.Outputs = append(j.Rec.Outputs, f)
 	}
 	return err
+}
+
+// Mask takes secrets out of a file that a child wrote, and says so: notebooks and
+// tests print what they were given, and who collects the file may not know it.
+func (j *Job) Mask(path string) error {
+	text, err := os.ReadFile(path)
+	if err != nil || !j.Secrets.Contains(text) {
+		return err
+	}
+	j.Note("%s showed a secret, which was masked", filepath.Base(path))
+	return artifacts.WriteText(path, []byte(j.Secrets.String(string(text))))
 }
 
 // Input digests a file that the step read and records it.

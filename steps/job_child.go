@@ -49,13 +49,13 @@ var tokenVars = []string{"STEP_RUNNER_CLONE_TOKEN", "STEP_RUNNER_CLONE_TESTS_TOK
 func TokenVars() []string { return slices.Clone(tokenVars) }
 
 // ChildEnv is this process's environment without any variable that is known to
-// hold a token or the name of its file, or whose value contains one, plus extra;
-// the last of a name counts.
+// hold a token of step-runner's or the name of its file, or whose value contains one,
+// plus extra; the last of a name counts.
 func (j *Job) ChildEnv(extra ...string) []string {
 	env := slices.DeleteFunc(slices.Clone(j.Environ), func(kv string) bool {
 		name, value, _ := strings.Cut(kv, "=")
 		ours := strings.HasPrefix(name, "STEP_RUNNER_") && strings.Contains(name, "TOKEN")
-		return ours || slices.Contains(tokenVars, name) || j.Secrets.Contains([]byte(value))
+		return ours || slices.Contains(tokenVars, name) || j.Secrets.Withheld([]byte(value))
 	})
 	return append(append(env, j.homeEnv()...), extra...)
 }

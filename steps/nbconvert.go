@@ -133,7 +133,7 @@ func (c *converter) convert(ctx context.Context, i int, r rendering) error {
 	if err := os.Rename(made, r.page); err != nil {
 		return err
 	}
-	return c.Output(r.page)
+	return errors.Join(c.Mask(r.page), c.Output(r.page))
 }
 
 // banner is what a page of the lite variant says first.

@@ -151,10 +151,9 @@ func (m *mill) run(ctx context.Context, r *milled) (notebook.Ending, error) {
 	})
 	r.ended, r.strays = time.Now(), res.Strays
 	e := notebook.Ending{ExitCode: res.ExitCode, Signal: res.Signal, OOMKills: max(0, res.OOMKills), Stopped: record.AsFailure(err)}
-	if e.Outcome, err = notebook.ReadOutcome(outcome); err != nil {
-		return e, err
-	}
-	return e, nil
+	e.Outcome, err = notebook.ReadOutcome(outcome)
+	// It may quote what a cell shows.
+	return e, errors.Join(err, ignoreMissing(os.Remove(outcome)))
 }
 
 func ignoreMissing(err error) error {
@@ -203,7 +202,7 @@ func (m *mill) judge(ctx context.Context, r *milled, e notebook.Ending, rec *rec
 	var x *notebook.Executed
 	data, err := os.ReadFile(r.output)
 	if err == nil {
-		if err := m.Output(r.output); err != nil {
+		if err := errors.Join(m.Mask(r.output), m.Output(r.output)); err != nil {
 			return err
 		}
 		if x, err = notebook.ParseExecuted(data); err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/step-runner/step-runner/artifacts"
 	"github.com/step-runner/step-runner/artifacts/record"
 	"github.com/step-runner/step-runner/steps/notebook"
+	"github.com/step-runner/step-runner/steps/redact"
 )
 
 // papermillSettings are the flags, read and checked.
@@ -63,6 +64,11 @@ func (s *Papermill) papermillSettings(j *Job, files []notebookFile) (*papermillS
 	if set.env, err = parseAssignments(j, "env", s.PapermillOptions.Env, files); err != nil {
 		return nil, err
 	}
+	for _, a := range set.env {
+		if redact.NamesSecret(a.name) && redact.Telling(a.value) {
+			j.Secrets.Hide(a.value)
+		}
+	}
 	for _, text := range s.AllowError {
 		a, err := notebook.ParseAllowed(text)
 		if err != nil {
@@ -83,8 +89,13 @@ func parseAssignments(j *Job, flag string, texts []string, files []notebookFile)
 		if err != nil {
 			return nil, err
 		}
-		if err := refuseSecret(j, "--"+flag+" "+a.name, []byte(a.value)); err != nil {
-			return nil, err
+		// A variable is for every program that a cell starts, but it stands in no notebook.
+		refused := j.Secrets.Contains
+		if flag == "env" {
+			refused = j.Secrets.Withheld
+		}
+		if refused([]byte(a.value)) {
+			return nil, secretFailure("--" + flag + " " + a.name)
 		}
 		if !slices.ContainsFunc(files, a.applies) {
 			return nil, record.Failf(record.Usage, "--%s %s: %s is none of the notebooks to run", flag, a.name, a.notebook)
@@ -94,14 +105,11 @@ func parseAssignments(j *Job, flag string, texts []string, files []notebookFile)
 	return all, nil
 }
 
-// refuseSecret keeps tokens out of notebooks: a parameter is written into the
-// executed notebook, and a variable is for every program that a cell starts.
-func refuseSecret(j *Job, what string, value []byte) error {
-	if j.Secrets.Contains(value) {
-		return record.Failf(record.BadInput, "%s holds a token, which would come into the executed notebook", what).
-			WithHint("let the notebook read it from a file")
-	}
-	return nil
+// secretFailure keeps secrets out of notebooks: a parameter is written into the
+// executed one, and stands on papermill's command line.
+func secretFailure(what string) error {
+	return record.Failf(record.BadInput, "%s holds a token, which would come into the executed notebook", what).
+		WithHint("let the notebook read it from a file, or from a variable")
 }
 
 func (set *papermillSettings) readParameters(j *Job, files []string) error {
@@ -131,8 +139,8 @@ func (set *papermillSettings) readParameters(j *Job, files []string) error {
 }
 
 func (set *papermillSettings) addYAML(j *Job, what string, text []byte) error {
-	if err := refuseSecret(j, what, text); err != nil {
-		return err
+	if j.Secrets.Contains(text) {
+		return secretFailure(what)
 	}
 	var values map[string]any
 	if err := yaml.Unmarshal(text, &values); err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/step-runner/step-runner/artifacts/record"
 	"github.com/step-runner/step-runner/steps/child"
+	"github.com/step-runner/step-runner/steps/redact"
 )
 
 // Pytest runs the tests in an environment of their own.
@@ -67,7 +68,6 @@ func (s *Pytest) Facts() any { return &s.facts }
 var (
 	pytestVariable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 	pytestWorkers  = regexp.MustCompile(`^(|auto|logical|[1-9][0-9]{0,3})$`)
-	pytestSecret   = regexp.MustCompile(`(?i)((^|_)(PASS|PASSWORD|PASSWD|TOKEN|SECRET|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|CREDENTIALS?)|_PWD)$`)
 )
 
 // Validate refuses what cannot be meant, and a secret on the command line, where
@@ -78,7 +78,7 @@ func (s *Pytest) Validate() error {
 		if !ok || !pytestVariable.MatchString(name) {
 			return record.Failf(record.Usage, "--env %s: it has the form NAME=VALUE", name)
 		}
-		if pytestSecret.MatchString(name) {
+		if redact.NamesSecret(name) {
 			return record.Failf(record.Usage, "--env %s: a secret does not belong on a command line", name).
 				WithHint("set %s for step-runner and give --env-from %s", name, name)
 		}

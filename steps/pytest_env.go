@@ -10,6 +10,7 @@ import (
 	"github.com/step-runner/step-runner/artifacts/record"
 	"github.com/step-runner/step-runner/steps/child"
 	"github.com/step-runner/step-runner/steps/pyenv"
+	"github.com/step-runner/step-runner/steps/redact"
 )
 
 //go:embed pytest_receipt.py
@@ -83,7 +84,7 @@ func (t *pytestRun) variables() ([]string, error) {
 		given = append(given, name+"="+value)
 	}
 	env := t.venv.Environ(t.ChildEnv(), t.site)
-	t.hide(append(env, given...))
+	t.hide(given)
 	env = append(append(append(env, given...),
 		"STEP_RUNNER_PYTEST_RECEIPT="+t.work("receipt.json"), "STEP_RUNNER_VARIANT="+string(t.Variant),
 		"COVERAGE_FILE="+t.work("coverage.data")), t.opts.Env...)
@@ -94,15 +95,16 @@ func (t *pytestRun) variables() ([]string, error) {
 	return env, nil
 }
 
-// shortestSecret is what can be told from an ordinary word in a log.
-const shortestSecret = 6
-
-// hide keeps secrets that the tests get out of everything that is written.
-func (t *pytestRun) hide(env []string) {
-	for _, kv := range env {
+// hide keeps secrets that the tests get out of everything that is written: what was
+// given by --env-from, and what is one by its variable's name.
+func (t *pytestRun) hide(given []string) {
+	for _, kv := range given {
 		name, value, _ := strings.Cut(kv, "=")
-		if pytestSecret.MatchString(name) && len(value) >= shortestSecret {
-			t.Secrets.Add(value)
+		switch {
+		case redact.Telling(value):
+			t.Secrets.Hide(value)
+		case redact.NamesSecret(name):
+			t.Note("%s is not kept out of logs and reports: it cannot be told from ordinary text", name)
 		}
 	}
 }

@@ -180,7 +180,7 @@ func (t *pytestRun) targets() []string {
 func (t *pytestRun) read() error {
 	for _, path := range []string{t.coverage, t.results, t.html} {
 		if fi, err := os.Lstat(path); err == nil && fi.Mode().IsRegular() {
-			if err := t.Output(path); err != nil {
+			if err := errors.Join(t.Mask(path), t.Output(path)); err != nil {
 				return err
 			}
 		}

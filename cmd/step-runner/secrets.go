@@ -8,6 +8,7 @@ import (
 
 	"github.com/step-runner/step-runner/steps"
 	"github.com/step-runner/step-runner/steps/fetch"
+	"github.com/step-runner/step-runner/steps/redact"
 )
 
 // hideSecrets makes known what the command line and the variables hold of
@@ -16,12 +17,39 @@ func (p *process) hideSecrets() {
 	for _, name := range steps.TokenVars() {
 		p.env.Secrets.Add(p.env.Getenv(name))
 	}
-	for _, arg := range p.args {
+	for i, arg := range p.args {
 		p.hideUserinfo(arg)
+		if m := envFlag.FindStringSubmatch(arg); m != nil {
+			assigned := append(p.args[i+1:len(p.args):len(p.args)], "")[0]
+			if m[1] != "" {
+				assigned = m[2]
+			}
+			name, value, _ := strings.Cut(assigned, "=")
+			p.hideGiven(name[strings.LastIndex(name, ":")+1:], value)
+		}
 	}
 	for _, kv := range p.env.Environ {
-		if name, value, _ := strings.Cut(kv, "="); strings.HasPrefix(name, "STEP_RUNNER_") {
+		name, value, _ := strings.Cut(kv, "=")
+		if strings.HasPrefix(name, "STEP_RUNNER_") {
 			p.hideUserinfo(value)
+		} else {
+			p.hideGiven(name, value)
+		}
+	}
+}
+
+// envFlag gives a variable to children, as [NOTEBOOK:]NAME=VALUE: --papermill-env=A=1.
+var envFlag = regexp.MustCompile(`^--(?:[a-z]+-)?env(=(.*))?$`)
+
+// hideGiven makes known what a variable that is for the children holds: it is one
+// by its name, or credentials in a URL, of a package index or a proxy.
+func (p *process) hideGiven(name, value string) {
+	if redact.NamesSecret(name) && redact.Telling(value) {
+		p.env.Secrets.Hide(value)
+	}
+	for _, secret := range credentials(value) {
+		if redact.Telling(secret) {
+			p.env.Secrets.Hide(secret)
 		}
 	}
 }
@@ -59,16 +87,24 @@ func (p *process) hideUserinfo(text string) {
 			}
 		}
 	}
+	for _, secret := range credentials(text) {
+		p.env.Secrets.Add(secret)
+	}
+}
+
+// credentials are those that stand before the host in URLs in text.
+func credentials(text string) (all []string) {
 	for _, m := range userinfo.FindAllStringSubmatch(text, -1) {
 		user, password, _ := strings.Cut(m[1], ":")
 		for _, s := range []string{user, password} {
 			if s == user && len(s) < minToken {
 				continue
 			}
-			p.env.Secrets.Add(s)
+			all = append(all, s)
 			if plain, err := url.PathUnescape(s); err == nil {
-				p.env.Secrets.Add(plain)
+				all = append(all, plain)
 			}
 		}
 	}
+	return all
 }

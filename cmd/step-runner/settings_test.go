@@ -271,31 +271,6 @@ func TestHelpPrintsAndRunsNothing(t *testing.T) {
 	assert.NoDirExists(t, filepath.Join(dir, "ws"))
 }
 
-func TestCredentialsInURLsAreHidden(t *testing.T) {
-	p := newProcess([]string{"--x=https://ghp_0123456789abcdef:x-oauth@h/r", "http://git:p%61ss%2Fword@h"}, []string{"STEP_RUNNER_CLONE_URL=https://u:from-env@h/"}, io.Discard, io.Discard)
-	for text, hidden := range map[string]string{
-		"ghp_0123456789abcdef": "***",
-		"x-oauth":              "***",
-		"p%61ss%2Fword":        "***",
-		"pass/word":            "***",
-		"from-env":             "***",
-		"git clone":            "git clone",
-	} {
-		assert.Equal(t, hidden, p.env.Secrets.String(text))
-	}
-}
-
-func TestTokenFilesAreHidden(t *testing.T) {
-	dir := t.TempDir()
-	file := filepath.Join(dir, "token")
-	require.NoError(t, os.WriteFile(file, []byte("token-in-a-file\n"), 0o600))
-	var out, errs bytes.Buffer
-	code := run(t.Context(), []string{"clone", "--token-file", file, "--workspace", dir, "--run", "token-in-a-file/x", "--json"}, nil, &out, &errs)
-	assert.Equal(t, 2, code)
-	assert.Contains(t, errs.String(), `run "***/x"`)
-	assert.NotContains(t, out.String()+errs.String(), "token-in-a-file")
-}
-
 func TestLostOutputOfAStepChangesNothing(t *testing.T) {
 	var errs bytes.Buffer
 	args := []string{"install", t.TempDir(), "--json"}

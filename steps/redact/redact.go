@@ -20,10 +20,33 @@ const minSecret = 4
 // secrets added later are redacted by writers made earlier. Its zero value is
 // empty and ready.
 type Set struct {
-	mu    sync.Mutex
+	mu sync.Mutex
+	// all are the secrets that nothing may be written with, own those of them that no
+	// child is given.
+	all, own patterns
+}
+
+// patterns are the forms of some secrets.
+type patterns struct {
 	forms []string
 	// m is replaced as a whole, so that readers need no lock.
 	m atomic.Pointer[matcher]
+}
+
+func (p *patterns) add(f []string) {
+	p.forms = append(p.forms, f...)
+	slices.Sort(p.forms)
+	p.forms = slices.Compact(p.forms)
+	p.m.Store(newMatcher(p.forms))
+}
+
+func (p *patterns) in(b []byte) bool {
+	m := p.m.Load()
+	if m == nil {
+		return false
+	}
+	_, _, found := m.next(b, 0)
+	return found
 }
 
 // Add makes every form of secret known: as it is, percent-encoded, JSON- and
@@ -33,24 +56,30 @@ type Set struct {
 // secret too, since a log may indent or prefix lines. A secret of fewer than 4
 // bytes is ignored, and one of fewer than 6 has no base64 form, since so few
 // characters stand in other data by chance.
-func (s *Set) Add(secret string) {
+func (s *Set) Add(secret string) { s.learn(secret, &s.all, &s.own) }
+
+// Hide is Add of a secret that is not step-runner's own: a child may be given it, such
+// as a password that tests need, but it is written no more than others are.
+func (s *Set) Hide(secret string) { s.learn(secret, &s.all) }
+
+func (s *Set) learn(secret string, sets ...*patterns) {
 	secret = strings.TrimSpace(secret)
 	if len(secret) < minSecret {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.forms = append(s.forms, forms(secret)...)
-	slices.Sort(s.forms)
-	s.forms = slices.Compact(s.forms)
-	s.m.Store(newMatcher(s.forms))
+	f := forms(secret)
+	for _, p := range sets {
+		p.add(f)
+	}
 }
 
 // String returns text with every secret replaced by "***". A text that ends in
 // the middle of a secret, as a shortened message does, has that part replaced
 // when it is at least 8 bytes and half of the secret.
 func (s *Set) String(text string) string {
-	m := s.m.Load()
+	m := s.all.m.Load()
 	if m == nil {
 		return text
 	}
@@ -59,14 +88,10 @@ func (s *Set) String(text string) string {
 }
 
 // Contains says whether b holds any whole form of any secret.
-func (s *Set) Contains(b []byte) bool {
-	m := s.m.Load()
-	if m == nil {
-		return false
-	}
-	_, _, found := m.next(b, 0)
-	return found
-}
+func (s *Set) Contains(b []byte) bool { return s.all.in(b) }
+
+// Withheld says whether b holds a secret that no child is given.
+func (s *Set) Withheld(b []byte) bool { return s.own.in(b) }
 
 // Writer redacts a stream into w: in the end w has what String would return for
 // the whole of it. It holds back only what may be the beginning of a secret;
