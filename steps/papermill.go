@@ -76,10 +76,10 @@ into logs/gpu.ndjson of the run. The record has the peaks of each notebook and o
 cells that matter most. Where a GPU breaks, the notebook's failure becomes that of the
 GPU; where memory runs out, the hint says how much was used and by which cell.
 
-With --subsample, the default of the lite variant, data that a notebook reads is cut to
---max-cells and --max-genes: files that it names are put at their paths in the copy,
-from the clone, from datasets/ in the workspace or from --data; what else it opens is
-cut when it is opened. A notebook that all the same reads more has failed (49); one that
+Data files that a notebook names are put at their paths in the copy, from datasets/ in
+the workspace or from --data, when the clone has none there. With --subsample, the
+default of the lite variant, they are cut to --max-cells and --max-genes, those of the
+clone too, and what else the notebook opens is cut when it is opened. A notebook that all the same reads more has failed (49); one that
 reads no AnnData has not. docs/lite.md says what is kept.
 
 Exit status: 0 when every notebook succeeded, else that of the first one that
@@ -111,7 +111,7 @@ func (s *Papermill) Run(ctx context.Context, j *Job) error {
 	if err != nil {
 		return err
 	}
-	data, err := s.Lite.liteSettings(subsample, files)
+	data, err := s.Lite.dataFiles(files)
 	if err != nil {
 		return err
 	}

@@ -219,6 +219,47 @@ func TestPapermillLiteData(t *testing.T) {
 	}
 }
 
+// TestPapermillData: data of the workspace is put where the notebook reads it, cut in
+// the lite variant, then whole in the original one. What the notebook makes of it stays
+// in its own copy.
+func TestPapermillData(t *testing.T) {
+	e := NewTestEnv(t)
+	const read = "import anndata\nadata = anndata.read_h5ad('data/x.h5ad')\nshape, names = adata.shape, list(adata.var_names)\nnamed = ['G79', 'G0']"
+	s, _ := liteStep(t, read, liteShape,
+		"import scanpy as sc\nother = sc.read_csv('./t/x.csv')\nassert other.shape == want, other.shape",
+		"assert open('own.h5ad').read() == 'own'\nadata[:9].copy().write_h5ad('data/x.h5ad')\nopen('t/x.csv', 'w').write('x')")
+	s.Lite.Data = []string{"t/x.csv=" + e.Workspace.Path("elsewhere", "y.csv")}
+	require.NoError(t, os.WriteFile(filepath.Join(filepath.Dir(s.Paths[0]), "own.h5ad"), []byte("own"), 0o664))
+	liteMake(t, e.Workspace.Path("datasets", "census", "x.h5ad"), e.Workspace.Path("datasets", "a", "own.h5ad"), e.Workspace.Path("elsewhere", "y.csv"))
+	before, others := liteTree(t, e.Workspace.Path("datasets")), liteTree(t, e.Workspace.Path("elsewhere"))
+	for _, v := range []artifacts.Variant{artifacts.Lite, artifacts.Original} {
+		run, err := e.Workspace.OpenRun(string(v))
+		require.NoError(t, err)
+		e.Env.Run, e.Variant = run, v
+		again := *s
+		rec, facts := millRun(t, e, t.Context(), &again)
+		require.Nil(t, rec.Failure)
+		nb := facts.Notebooks[0]
+		var inputs []string
+		for _, f := range rec.Inputs {
+			inputs = append(inputs, f.Path)
+		}
+		assert.Contains(t, inputs, e.Workspace.Path("datasets", "census", "x.h5ad"))
+		prepared := strings.Join(nb.Prepared, "\n")
+		assert.Contains(t, prepared, "t/x.csv is a copy of")
+		if v == artifacts.Lite {
+			assert.Equal(t, record.LiteCut, nb.Lite.Way)
+			require.Len(t, nb.Lite.Placed, 1)
+		} else {
+			assert.Contains(t, prepared, "data/x.h5ad is a copy of")
+			assert.NotContains(t, prepared, "own.h5ad")
+			assert.Nil(t, nb.Lite)
+		}
+		assert.Equal(t, before, liteTree(t, e.Workspace.Path("datasets")), "the data is left alone")
+		assert.Equal(t, others, liteTree(t, e.Workspace.Path("elsewhere")))
+	}
+}
+
 // TestPapermillLiteFails: a run that was not lite is no success.
 func TestPapermillLiteFails(t *testing.T) {
 	abs := filepath.Join(t.TempDir(), "x.h5ad")
@@ -245,7 +286,7 @@ func TestPapermillLiteFails(t *testing.T) {
 		"shapeless":    {[]string{"import h5py\nwith h5py.File('s.h5ad', 'w') as f:\n    f.attrs['encoding-type'] = 'anndata'\n    f['X'] = [[1]] * 300\n    f.create_group('obs'), f.create_group('var')", "x = h5py.File('s.h5ad')['X'][:]"}, nil, record.NotebookFailed, "could not be cut for the lite variant", record.LiteFull},
 		"no column":    {[]string{read + ")"}, func(s *Papermill) { s.Lite.StratifyBy = "none" }, record.NotebookFailed, "could not be cut for the lite variant", record.LiteFull},
 		"no cells":     {[]string{"x = 1"}, func(s *Papermill) { s.Lite.MaxCells = 0 }, record.Usage, "--max-cells 0", ""},
-		"no subsample": {[]string{"x = 1"}, func(s *Papermill) { off := false; s.Lite.Subsample, s.Lite.Data = &off, []string{"x=y"} }, record.Usage, "--data has no effect", ""},
+		"no data":      {[]string{"x = 1"}, func(s *Papermill) { off := false; s.Lite.Subsample, s.Lite.Data = &off, []string{"x=/none.h5ad"} }, record.BadInput, "data for x: ", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

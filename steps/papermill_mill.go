@@ -26,7 +26,8 @@ type mill struct {
 	// policy is nil when the notebooks' GPU memory is left alone.
 	policy *inject.Policy
 	// subsample says that the notebooks' data is made small, data where some of it
-	// is, and placed what was put where a notebook reads it, by its path.
+	// is, and placed what was put where a notebook reads it, by its path; of what was
+	// put there whole it has no shape.
 	subsample bool
 	data      []dataFile
 	placed    map[string]record.LitePlaced

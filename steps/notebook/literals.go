@@ -26,6 +26,9 @@ type NamedText struct {
 // dataPath finds what anndata, scanpy and zarr read, also in addresses.
 var dataPath = regexp.MustCompile(`(?i)\.(?:h5ad|zarr|h5)/*$`)
 
+// IsDataPath says whether path is by its name one of those in Look.Paths.
+func IsDataPath(path string) bool { return dataPath.MatchString(path) }
+
 // geneName is what names of genes look like, and much else.
 var geneName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9._@/:-]{1,39}$`)
 

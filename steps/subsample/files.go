@@ -43,6 +43,25 @@ func digestPath(path string) (record.File, error) {
 	return record.File{Bytes: total, SHA256: hex.EncodeToString(list.Sum(nil))}, err
 }
 
+// Copy puts a copy of a file or a directory at dst and returns the source with its
+// digest. What was there is removed when the copy is whole.
+func Copy(ctx context.Context, src, dst string) (record.File, error) {
+	temp := filepath.Join(filepath.Dir(dst), "."+filepath.Base(dst)+".part")
+	err := copyPath(ctx, src, temp)
+	var f record.File
+	if err == nil {
+		f, err = digestPath(temp)
+	}
+	f.Path = src
+	if err == nil {
+		err = errors.Join(os.RemoveAll(dst), os.Rename(temp, dst))
+	}
+	if err != nil {
+		err = errors.Join(err, os.RemoveAll(temp))
+	}
+	return f, err
+}
+
 // copyPath copies a file or a directory to dst, which is not there. The kernel
 // copies the bytes, by reference where the file system can.
 func copyPath(ctx context.Context, src, dst string) error {
