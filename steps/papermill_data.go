@@ -99,12 +99,20 @@ func (l *liteNotebook) whole(ctx context.Context, s liteSource, out string) erro
 		return record.AsFailure(err).Within("data for %s", s.path)
 	}
 	l.Log.Info("data put where the notebook reads it", "data", s.path, "from", s.file, "bytes", from.Bytes)
-	l.notebook.Prepared = append(l.notebook.Prepared, fmt.Sprintf("%s is a copy of %s, %s, sha256 %s", s.path, s.file, units.Bytes(from.Bytes), from.SHA256))
+	l.notebook.Prepared = append(l.notebook.Prepared, fmt.Sprintf("%s is a copy of %s, %s, sha256 %s", s.path, l.inWorkspace(s.file), units.Bytes(from.Bytes), from.SHA256))
 	l.placed[out] = record.LitePlaced{}
 	l.mu.Lock()
 	l.Rec.Inputs = append(l.Rec.Inputs, from)
 	l.mu.Unlock()
 	return nil
+}
+
+// inWorkspace is the path relative to the workspace when it is in there.
+func (l *liteNotebook) inWorkspace(path string) string {
+	if rel, err := filepath.Rel(l.Workspace.Dir, path); err == nil && filepath.IsLocal(rel) {
+		return rel
+	}
+	return path
 }
 
 // makeDir makes the directory of rel in the copy, and no link leads out of it.

@@ -58,13 +58,17 @@ func (d *demo) check(w io.Writer) error {
 		}
 	}
 	sums, err := checkSums(filepath.Join(d.workspace, "artifacts"))
-	errs = append(errs, err)
+	errs = append(errs, err, d.checkData())
 	files, err := leak.Search(d.workspace, d.token)
 	errs = append(errs, err)
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "  %-10s all %d published files are there, %d digests match SHA256SUMS, the token is in none of %d files\n",
+	fmt.Fprintf(w, "  %-10s %s as served, read from ./h5/ by the notebook, in %d requests", "data", dataFile, len(d.data.server.Requests(d.data.path)))
+	if d.variant == artifacts.Lite {
+		fmt.Fprintf(w, "; %d of %d cells, %d of %d genes", liteCells, allCells, liteGenes, allGenes)
+	}
+	fmt.Fprintf(w, "\n  %-10s all %d published files are there, %d digests match SHA256SUMS, the token is in none of %d files\n",
 		"checks", len(d.published()), sums, files)
 	return nil
 }

@@ -37,7 +37,7 @@ func TestCheckSums(t *testing.T) {
 
 func TestCheckNamesWhatIsMissing(t *testing.T) {
 	for variant, summary := range map[artifacts.Variant]string{artifacts.Lite: "STEP_SUMMARY_LITE.md", artifacts.Original: "STEP_SUMMARY.md"} {
-		d := demo{workspace: t.TempDir(), token: newToken(), variant: variant}
+		d := demo{workspace: t.TempDir(), token: newToken(), variant: variant, data: &data{}}
 		err := d.check(os.Stderr)
 		require.ErrorContains(t, err, summary)
 		for _, name := range d.published() {

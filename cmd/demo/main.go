@@ -1,7 +1,7 @@
-// Command demo runs the workflow, the lite variant of it unless told otherwise, on the sample repositories in testdata: it
-// serves them over HTTP on a loopback port, the second one to holders of a
-// token only, runs step-runner, and checks what that left. It needs no GPU, no
-// cluster and no account.
+// Command demo runs the workflow, the lite variant of it unless told otherwise, on the
+// sample repositories in testdata: it serves them over HTTP on loopback ports, the second
+// one to holders of a token only, and the data that the notebook reads, runs step-runner,
+// and checks what that left. It needs no GPU, no cluster and no account.
 //
 // `demo serve` and `demo search` are for the tests on a cluster: they serve
 // repositories there, and look for the token in what runs have left.
@@ -46,6 +46,7 @@ type demo struct {
 	extra []string
 
 	id, token string
+	data      *data
 	// dir is outside the workspace: the repositories and the token's file.
 	dir string
 }
@@ -114,6 +115,10 @@ func (d *demo) run(ctx context.Context) (int, error) {
 		return 1, err
 	}
 	defer server.Close()
+	if d.data, err = serveData(d.tools); err != nil {
+		return 1, err
+	}
+	defer d.data.server.Close()
 	argv, err := d.argv(server)
 	if err != nil {
 		return 1, err
@@ -144,12 +149,12 @@ func (d *demo) argv(server *gittest.Server) ([]string, error) {
 	if err := os.WriteFile(tokenFile, []byte(d.token+"\n"), 0o600); err != nil {
 		return nil, err
 	}
-	return append([]string{
+	return append(append([]string{
 		d.runner, "run", "--variant", string(d.variant), "--workspace", d.workspace, "--run", d.id,
 		"--gpu", "optional",
 		"--clone-url", notebooks.URL, "--clone-require", "notebooks",
 		"--clone-tests-url", tests.URL, "--clone-tests-token-file", tokenFile,
-	}, d.extra...), nil
+	}, d.data.flags(d.variant)...), d.extra...), nil
 }
 
 func (d *demo) repository(server *gittest.Server, name string) (*gittest.Repo, error) {

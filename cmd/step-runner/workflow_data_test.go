@@ -74,6 +74,11 @@ func TestWorkflowData(t *testing.T) {
 		assert.Len(t, srv.Requests("/latest"), asked)
 	}
 
+	// All of it for the original variant, which fetches nothing either.
+	code, said = end(t, s.command("original", "data", "--variant", "original"))
+	require.Zero(t, code, said)
+	assert.Equal(t, record.Passed, s.run(t, "original").Judge().Word)
+
 	// Somebody has changed it: it is put back, and what rests on it runs anew.
 	path := filepath.Join(s.workspace, "datasets", "census", "x.h5ad")
 	require.NoError(t, os.Remove(path))

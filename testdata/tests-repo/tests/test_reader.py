@@ -29,6 +29,23 @@ def test_figure_that_is_not_in_the_page() -> None:
         figure.png()
 
 
+@pytest.mark.parametrize(
+    ("words", "shape"),
+    [
+        ("LITE: 500 of 700 cells, 600 of 765 genes", (500, 600)),
+        ("LITE: 700 cells, 765 genes, small enough as they are", (700, 765)),
+    ],
+)
+def test_lite_is_what_the_banner_says(words: str, shape: tuple[int, int]) -> None:
+    assert Page(f'<div role="note">{words}</div>').lite == shape
+
+
+def test_lite_is_not_said() -> None:
+    assert Page(PRINTED).lite is None
+    with pytest.raises(NoSuchNumber, match="no data"):
+        Page('<div role="note">LITE: no data was read</div>').lite  # noqa: B018
+
+
 def test_no_page(tmp_path) -> None:
     with pytest.raises(FileNotFoundError, match="found none"):
         find_page(tmp_path)

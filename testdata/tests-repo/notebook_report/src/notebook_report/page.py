@@ -77,6 +77,17 @@ class Page:
         images = self._soup.select(".jp-OutputArea-output img")
         return [Figure(str(i.get("src", "")), str(i.get("alt", ""))) for i in images]
 
+    @property
+    def lite(self) -> tuple[int, int] | None:
+        """Cells and genes of a lite run's data, as its banner says; None on other pages."""
+        banner = self._soup.select_one("div[role=note]")
+        if banner is None:
+            return None
+        match = re.search(r"^LITE: (\d+) (?:of \d+ )?cells, (\d+) (?:of \d+ )?genes", banner.get_text())
+        if match is None:
+            raise NoSuchNumber(f"the banner says no shape: {banner.get_text()!r}")
+        return int(match.group(1)), int(match.group(2))
+
     def number(self, label: str) -> float:
         """The number in the printed line "label: number"."""
         match = re.search(rf"^{re.escape(label)}: (-?\d+(?:\.\d+)?)\b", self.output, re.MULTILINE)
