@@ -30,8 +30,9 @@ func TestOriginal(t *testing.T) {
 }
 
 // checkPassed: everything that a run that has passed must have, and nothing believed that can
-// be looked at. suffix is what the variant puts into file names, repo where the notebooks are from.
-func (r *pipelineRun) checkPassed(variant, suffix, repo string) {
+// be looked at. suffix is what the variant puts into file names, repo where the notebooks are
+// from; notebooks are their published files, the usual ones when there are none.
+func (r *pipelineRun) checkPassed(variant, suffix, repo string, notebooks ...string) {
 	t := r.t
 	t.Helper()
 	require.True(t, r.green(), "%s: %s", r.Name, r.row.seen)
@@ -58,10 +59,10 @@ func (r *pipelineRun) checkPassed(variant, suffix, repo string) {
 		"artifacts/coverage" + suffix + ".xml", "artifacts/pytest_results" + suffix + ".xml", "artifacts/pytest_report" + suffix + ".html",
 		"artifacts/papermill.log", "artifacts/jupyter_nbconvert.log", "artifacts/pytest_output.log", summary,
 	}
-	if repo == "notebooks" {
-		published = append(published, "artifacts/output_analysis"+suffix+".ipynb", "artifacts/output_analysis"+suffix+".html")
+	if len(notebooks) == 0 {
+		notebooks = []string{"artifacts/output_analysis" + suffix + ".ipynb", "artifacts/output_analysis" + suffix + ".html"}
 	}
-	r.checkPublished(v, published...)
+	r.checkPublished(v, append(published, notebooks...)...)
 	r.checkSummary(v, summary, "passed")
 	r.checkResults(v)
 	r.checkSecrecy()

@@ -75,6 +75,7 @@ func (c *cluster) changeTemplate(tt *triggersv1beta1.TriggerTemplate) error {
 	// The repository is the event's.
 	repo := param(run, "notebook-repo-url")
 	c.adapt(run)
+	c.small(run)
 	setParam(run, "notebook-repo-url", repo)
 	var err error
 	rt.Raw, err = json.Marshal(run)

@@ -79,7 +79,7 @@ func (c *cluster) setUpStorage(ctx context.Context) error {
 	return c.apply(ctx, c.storage)
 }
 
-// setUpRepos serves the demo's repositories, the matrix' own among them.
+// setUpRepos serves the demo's repositories, and small ones.
 func (c *cluster) setUpRepos(ctx context.Context) error {
 	notebooks, err := sample("notebooks-repo")
 	if err != nil {
@@ -90,10 +90,10 @@ func (c *cluster) setUpRepos(ctx context.Context) error {
 		return err
 	}
 	for repo, all := range map[string]files{
-		"notebooks":        notebooks,
-		"tests":            tests,
-		"matrix-notebooks": notebooks.with(matrixNotebooks()),
-		"matrix-tests":     tests.with(matrixTests),
+		"notebooks":       notebooks,
+		"tests":           tests,
+		"small-notebooks": smallNotebooks(),
+		"small-tests":     smallTests(tests),
 	} {
 		if c.commits[repo], err = c.commit(ctx, repo, "main", all); err != nil {
 			return fmt.Errorf("repository %s: %w", repo, err)

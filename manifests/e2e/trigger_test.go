@@ -33,13 +33,13 @@ var forged = strings.Repeat("f", 40)
 func TestTriggerPush(t *testing.T) {
 	t.Parallel()
 	hook := forward(t)
-	sha := shared.commits["notebooks"]
+	sha := shared.commits["small-notebooks"]
 	hook.send(t, "push", push(forged), "not the secret")
 	hook.send(t, "push", push(forged), "")
 	hook.send(t, "push", push(sha), shared.hook)
 	run := follow(t, triggered(t, "push", sha), "green; forged none")
 	run.wait()
-	run.checkPassed("lite", "_lite", "notebooks")
+	run.checkPassed("lite", "_lite", "small-notebooks")
 	assert.Equal(t, "github-token", param(run.PipelineRun, "token-secret"))
 	assert.Len(t, runsOf(t, "push", sha), 1)
 	assert.Empty(t, runsOf(t, "push", forged), "a forged event has made a run")
@@ -51,7 +51,7 @@ func TestTriggerPush(t *testing.T) {
 func TestTriggerFork(t *testing.T) {
 	t.Parallel()
 	hook := forward(t)
-	sha := shared.commits["notebooks"]
+	sha := shared.commits["small-notebooks"]
 	hook.send(t, "pull_request", pullRequest(sha, "somebody/notebooks"), shared.hook)
 	run := follow(t, triggered(t, "pull-request", sha), "red, repo-not-found")
 	run.wait()
@@ -70,7 +70,7 @@ func TestTriggerFork(t *testing.T) {
 func push(sha string) map[string]any {
 	return map[string]any{
 		"ref": "refs/heads/main", "after": sha,
-		"repository":  map[string]any{"clone_url": shared.url("notebooks"), "full_name": private + "/notebooks"},
+		"repository":  map[string]any{"clone_url": shared.url("small-notebooks"), "full_name": private + "/small-notebooks"},
 		"head_commit": map[string]any{"message": "a change"},
 		"commits":     []any{map[string]any{"added": []string{}, "modified": []string{"notebooks/a.ipynb"}, "removed": []string{}}},
 	}
@@ -79,7 +79,7 @@ func push(sha string) map[string]any {
 func pullRequest(sha, from string) map[string]any {
 	return map[string]any{
 		"action":     "opened",
-		"repository": map[string]any{"clone_url": shared.url("notebooks"), "full_name": private + "/notebooks"},
+		"repository": map[string]any{"clone_url": shared.url("small-notebooks"), "full_name": private + "/small-notebooks"},
 		"pull_request": map[string]any{
 			"title": "[gpu] a change", "labels": []any{}, "base": map[string]any{"ref": "main"},
 			"head": map[string]any{"sha": sha, "repo": map[string]any{"full_name": from}},
