@@ -145,6 +145,27 @@ func checkRun(t *testing.T, path string, set *catalog, run *v1.PipelineRun) {
 	assert.LessOrEqual(t, limits.Tasks.Duration+limits.Finally.Duration, limits.Pipeline.Duration, "%s: pipeline", path)
 }
 
+// TestOneTaskOnTheGPUNode: with a ReadWriteMany volume papermill goes to a GPU node, and
+// everything else stays away from there, as the controller puts the two templates together.
+func TestOneTaskOnTheGPUNode(t *testing.T) {
+	data, err := os.ReadFile("pipelinerun/lite-readwritemany.yaml")
+	require.NoError(t, err)
+	obj, err := admit(data)
+	require.NoError(t, err)
+	run := obj.(*v1.PipelineRun)
+	keepsOff := func(task string) bool {
+		a := run.GetTaskRunSpec(task).PodTemplate.Affinity
+		return a != nil && a.NodeAffinity != nil
+	}
+	for _, pt := range whole(t).pipelines[run.Spec.PipelineRef.Name].Spec.Tasks {
+		pod := run.GetTaskRunSpec(pt.Name).PodTemplate
+		gpu := pt.Name == "papermill"
+		assert.Equal(t, gpu, len(pod.NodeSelector) > 0 && len(pod.Tolerations) > 0, pt.Name)
+		assert.Equal(t, !gpu, keepsOff(pt.Name), pt.Name)
+		assert.True(t, *pod.SecurityContext.RunAsNonRoot && !*pod.AutomountServiceAccountToken, pt.Name)
+	}
+}
+
 // TestOurLimitsAreTheShorter: Tekton's timeout kills without a word, so step-runner's
 // own --timeout must come first, in the Task and in the Pipeline.
 func TestOurLimitsAreTheShorter(t *testing.T) {

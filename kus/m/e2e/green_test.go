@@ -1,0 +1,87 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	v1 "github.com/tektoncd/pipeline/pkg/apis/pipeline/v1"
+)
+
+func TestLite(t *testing.T) {
+	t.Parallel()
+	run := start(t, "lite", "green", nil)
+	run.wait()
+	run.checkPassed("lite", "_lite", "notebooks")
+}
+
+// TestOriginal is the other variant, as another user of the same group.
+func TestOriginal(t *testing.T) {
+	t.Parallel()
+	run := start(t, "original", "green", func(run *v1.PipelineRun) {
+		id := int64(4242)
+		run.Spec.TaskRunTemplate.PodTemplate.SecurityContext.RunAsUser = &id
+	})
+	run.wait()
+	run.checkPassed("original", "", "notebooks")
+	run.checked("as uid 4242")
+}
+
+// checkPassed: everything that a run that has passed must have, and nothing believed that can
+// be looked at. suffix is what the variant puts into file names, repo where the notebooks are from.
+func (r *pipelineRun) checkPassed(variant, suffix, repo string) {
+	t := r.t
+	t.Helper()
+	require.True(t, r.green(), "%s: %s", r.Name, r.row.seen)
+	summary := map[string]string{"lite": "STEP_SUMMARY_LITE.md", "original": "STEP_SUMMARY.md"}[variant]
+	for name, want := range map[string]string{
+		"verdict": "passed", "failure-kind": "none", "summary-path": r.summaryPath(summary), "commit-sha": r.c.commits[repo],
+	} {
+		assert.Equal(t, want, r.result(name), "result %s", name)
+	}
+	r.checked("4 results")
+
+	v := r.volume()
+	records := r.records(v)
+	for _, step := range []string{"1-setup", "2-clone", "3-papermill", "4-nbconvert", "5-clone", "6-pytest", "7-collect", "8-summary"} {
+		rec, ok := records[step]
+		if assert.True(t, ok, "no record %s", step) {
+			assert.Equal(t, "succeeded", rec.Status, step)
+			assert.Equal(t, variant, rec.Variant, step)
+		}
+	}
+	r.checked("%d records", len(records))
+	r.checkOutputs(v)
+	published := []string{
+		"artifacts/coverage" + suffix + ".xml", "artifacts/pytest_results" + suffix + ".xml", "artifacts/pytest_report" + suffix + ".html",
+		"artifacts/papermill.log", "artifacts/jupyter_nbconvert.log", "artifacts/pytest_output.log", summary,
+	}
+	if repo == "notebooks" {
+		published = append(published, "artifacts/output_analysis"+suffix+".ipynb", "artifacts/output_analysis"+suffix+".html")
+	}
+	r.checkPublished(v, published...)
+	r.checkSummary(v, summary, "passed")
+	r.checkResults(v)
+	r.checkSecrecy()
+}
+
+// TestRMM: no GPU is here, and the check says just that.
+func TestRMM(t *testing.T) {
+	t.Parallel()
+	run := start(t, "rmm", "red, no-driver", nil)
+	run.wait()
+	assert.False(t, run.green(), "without a GPU the check must fail")
+	assert.Equal(t, "no-driver", run.result("failure-kind"))
+	assert.Equal(t, "failed", run.result("status"))
+	v := run.volume()
+	records := run.records(v)
+	require.Len(t, records, 1)
+	for name, rec := range records {
+		require.NotNil(t, rec.Failure, name)
+		assert.Equal(t, "no-driver", rec.Failure.Kind, name)
+		assert.Equal(t, 20, *rec.ExitCode, name)
+	}
+	run.checked("2 results, record with class and exit code")
+}

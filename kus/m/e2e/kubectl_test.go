@@ -1,0 +1,84 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+// tool runs a program and returns what it printed; what it says on stderr is in the error.
+func tool(ctx context.Context, stdin io.Reader, argv ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	var out, complaint bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &out, &complaint
+	// A grandchild that holds the pipes must not hold us.
+	cmd.WaitDelay = 10 * time.Second
+	if err := cmd.Run(); err != nil {
+		return out.Bytes(), fmt.Errorf("%s: %w: %s", strings.Join(argv, " "), err, strings.TrimSpace(complaint.String()))
+	}
+	return out.Bytes(), nil
+}
+
+// kubectl runs it in the namespace of the tests.
+func (c *cluster) kubectl(ctx context.Context, stdin io.Reader, args ...string) ([]byte, error) {
+	return tool(ctx, stdin, append(c.kubectlArgv(), args...)...)
+}
+
+func (c *cluster) kubectlArgv() []string {
+	argv := []string{"kubectl", "--namespace", c.ns}
+	if name := os.Getenv("E2E_CONTEXT"); name != "" {
+		argv = append(argv, "--context", name)
+	}
+	return argv
+}
+
+// get decodes one object, such as "pipelinerun/NAME", or a list.
+func (c *cluster) get(ctx context.Context, into any, args ...string) error {
+	out, err := c.kubectl(ctx, nil, append([]string{"get", "-o", "json"}, args...)...)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(out, into)
+}
+
+// create makes obj and fills it with what the cluster has made of it.
+func (c *cluster) create(ctx context.Context, obj any) error {
+	data, err := json.Marshal(obj)
+	if err != nil {
+		return err
+	}
+	out, err := c.kubectl(ctx, bytes.NewReader(data), "create", "-o", "json", "-f", "-")
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(out, obj)
+}
+
+// apply makes or changes the objects of YAML or JSON documents.
+func (c *cluster) apply(ctx context.Context, docs []byte) error {
+	_, err := c.kubectl(ctx, bytes.NewReader(docs), "apply", "--server-side", "-f", "-")
+	return err
+}
+
+// until polls f every two seconds, until it says yes or fails, or ctx ends.
+func until(ctx context.Context, what string, f func() (bool, error)) error {
+	for {
+		ok, err := f()
+		if ok || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for %s: %w", what, context.Cause(ctx))
+		case <-time.After(2 * time.Second):
+		}
+	}
+}

@@ -1,0 +1,140 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"io"
+	"math/big"
+	"net"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+// server is the name of the pod that serves the repositories, and sees the volume.
+const server = "e2e-server"
+
+func meta(name string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Name: name, Labels: map[string]string{"app.kubernetes.io/name": name}}
+}
+
+// setUpServer starts it behind a Service, with a certificate for the Service's address.
+func (c *cluster) setUpServer(ctx context.Context) error {
+	service := &corev1.Service{
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"}, ObjectMeta: meta(server),
+		Spec: corev1.ServiceSpec{
+			Selector: map[string]string{"app.kubernetes.io/name": server},
+			Ports:    []corev1.ServicePort{{Port: 443, TargetPort: intstr.FromInt32(8443)}},
+		},
+	}
+	if err := c.create(ctx, service); err != nil {
+		return err
+	}
+	c.gitIP = service.Spec.ClusterIP
+	cert, key, err := newCertificate(c.gitIP)
+	if err != nil {
+		return err
+	}
+	for _, obj := range []any{
+		c.secret("github-token", map[string]string{"token": c.token}),
+		c.secret("github-webhook", map[string]string{"secret": c.hook}),
+		c.secret(server, map[string]string{"token": c.token, "tls.crt": cert, "tls.key": key}),
+		&corev1.ConfigMap{
+			TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"}, ObjectMeta: meta("step-runner-ca"),
+			Data: map[string]string{"ca.crt": cert},
+		},
+		c.serverPod(),
+	} {
+		if err := c.create(ctx, obj); err != nil {
+			return err
+		}
+	}
+	_, err = c.kubectl(ctx, nil, "wait", "--for=condition=Ready", "--timeout=5m", "pod/"+server)
+	return err
+}
+
+func (c *cluster) secret(name string, data map[string]string) *corev1.Secret {
+	return &corev1.Secret{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"}, ObjectMeta: meta(name), StringData: data}
+}
+
+func (c *cluster) serverPod() *corev1.Pod {
+	yes, no, id := true, false, int64(1001)
+	return &corev1.Pod{
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"}, ObjectMeta: meta(server),
+		Spec: corev1.PodSpec{
+			AutomountServiceAccountToken: &no,
+			SecurityContext: &corev1.PodSecurityContext{
+				RunAsNonRoot: &yes, RunAsUser: &id, RunAsGroup: &id, FSGroup: &id,
+				SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+			},
+			Containers: []corev1.Container{{
+				Name: "server", Image: c.images.demo, ImagePullPolicy: corev1.PullIfNotPresent,
+				Command: []string{"demo", "serve", "--dir=/repos", "--token-file=/secret/token", "--cert=/secret/tls.crt", "--key=/secret/tls.key"},
+				SecurityContext: &corev1.SecurityContext{
+					AllowPrivilegeEscalation: &no, ReadOnlyRootFilesystem: &yes,
+					Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+				},
+				Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m")}},
+				ReadinessProbe: &corev1.Probe{ProbeHandler: corev1.ProbeHandler{
+					TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromInt32(8443)},
+				}},
+				VolumeMounts: []corev1.VolumeMount{
+					{Name: "repos", MountPath: "/repos"}, {Name: "tmp", MountPath: "/tmp"},
+					{Name: "secret", MountPath: "/secret", ReadOnly: true},
+					{Name: "volume", MountPath: "/volume", ReadOnly: true},
+				},
+			}},
+			Volumes: []corev1.Volume{
+				{Name: "repos", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}},
+				{Name: "tmp", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}},
+				{Name: "secret", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: server}}},
+				{Name: "volume", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "step-runner-workspace"}}},
+			},
+		},
+	}
+}
+
+// inPod runs a program in the pod of the server; the volume is /volume there.
+func (c *cluster) inPod(ctx context.Context, stdin io.Reader, argv ...string) ([]byte, error) {
+	args := []string{"exec", server, "--"}
+	if stdin != nil {
+		args = []string{"exec", "-i", server, "--"}
+	}
+	return c.kubectl(ctx, stdin, append(args, argv...)...)
+}
+
+// newCertificate is one that vouches for itself at the address, and its key, in PEM.
+func newCertificate(ip string) (cert, key string, err error) {
+	signer, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return "", "", err
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: server},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		IPAddresses: []net.IP{net.ParseIP(ip)},
+		IsCA:        true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &signer.PublicKey, signer)
+	if err != nil {
+		return "", "", err
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(signer)
+	if err != nil {
+		return "", "", err
+	}
+	block := func(kind string, b []byte) string {
+		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: b}))
+	}
+	return block("CERTIFICATE", der), block("PRIVATE KEY", keyDER), nil
+}
