@@ -5,7 +5,6 @@ while the part before is worked on."""
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import inflate
 from .errors import DAMAGED, CutError
 from .sampling import Ints
 
@@ -30,18 +30,30 @@ class Vector:
     def __init__(self, array: Any) -> None:
         self.array, self.dtype, self.length = array, array.dtype, int(array.shape[0])
         self.chunk = _chunk(array)
+        # Asking h5py takes time.
+        self.packed, self.shuffle = (bool(array.compression), array.shuffle) if self.chunk else (False, False)
         # The chunks that were unpacked last, and where they begin.
         self._last: tuple[int, NDArray[Any]] | None = None
+        self._buffers: list[NDArray[Any]] = []
 
     def start(self, begin: int, end: int) -> Part:
         """Begins to read; begin < end."""
         if not self.chunk:
             return Part(self, begin, end, None, [], [])
         first, stop = begin // self.chunk, (end - 1) // self.chunk + 1
-        buffer = np.empty((stop - first) * self.chunk, self.dtype)
+        buffer = self._buffer((stop - first) * self.chunk)
         # The part before may be unpacked still: what it has too is copied in the end.
         late: list[tuple[NDArray[Any], NDArray[Any]]] = []
         return Part(self, begin, end, buffer, self._unpack(first, stop, buffer, late), late)
+
+    def _buffer(self, size: int) -> NDArray[Any]:
+        # New memory costs as much as unpacking into it. Three are in use at most: the
+        # part that is worked on, and two that were started.
+        free = self._buffers.pop(0) if len(self._buffers) == 3 else np.empty(0, self.dtype)
+        if len(free) < size:
+            free = np.empty(size, self.dtype)
+        self._buffers.append(free)
+        return free[:size]
 
     def _unpack(self, first: int, stop: int, buffer: NDArray[Any], late: list[tuple[NDArray[Any], NDArray[Any]]]) -> list[Future[None]]:
         tasks, batch, size = [], [], 0
@@ -67,15 +79,16 @@ class Vector:
             if isinstance(source, np.ndarray):
                 target[: len(source)] = source
                 continue
-            if self.array.compression == "gzip":
-                source = zlib.decompress(source, bufsize=target.nbytes)
-            if len(source) != target.nbytes:
-                raise CutError(f"{self.array.name}: a chunk has {len(source)} bytes, not {target.nbytes}", DAMAGED)
-            if self.array.shuffle:
-                planes = np.frombuffer(source, np.uint8).reshape(self.dtype.itemsize, -1)
-                target.view(np.uint8).reshape(-1, self.dtype.itemsize)[:] = planes.T
+            whole = np.empty(len(target), self.dtype) if self.shuffle else target
+            if self.packed:
+                inflate.into(source, whole)
+            elif len(source) == whole.nbytes:
+                whole[:] = np.frombuffer(source, self.dtype)
             else:
-                target[:] = np.frombuffer(source, self.dtype)
+                raise CutError(f"{self.array.name}: a chunk has {len(source)} bytes, not {target.nbytes}", DAMAGED)
+            if self.shuffle:
+                planes = whole.view(np.uint8).reshape(self.dtype.itemsize, -1)
+                target.view(np.uint8).reshape(-1, self.dtype.itemsize)[:] = planes.T
 
 
 class Part:

@@ -4,7 +4,6 @@ output of splitmix64, started at the seed, has among those of all cells."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,8 +93,7 @@ class Genes:
     missing: list[dict[str, str]]
 
 
-_MITOCHONDRIAL = re.compile(r"^MT-", re.IGNORECASE)
-_RIBOSOMAL = re.compile(r"^RP[SL]", re.IGNORECASE)
+_ALWAYS = {"MT-": "mitochondrial", "RPS": "ribosomal", "RPL": "ribosomal"}
 
 
 def by_name(columns: list[list[str]], named: list[dict[str, str]]) -> Genes:
@@ -115,10 +113,8 @@ def by_name(columns: list[list[str]], named: list[dict[str, str]]) -> Genes:
             missing.append(n)
     for column in columns:
         for i, name in enumerate(column):
-            if _MITOCHONDRIAL.match(name):
-                why.setdefault(i, (name, "mitochondrial"))
-            elif _RIBOSOMAL.match(name):
-                why.setdefault(i, (name, "ribosomal"))
+            if reason := _ALWAYS.get(name[:3].upper()):
+                why.setdefault(i, (name, reason))
     forced = np.array(sorted(why), dtype=np.int64)
     return Genes(forced, [{"name": why[i][0], "why": why[i][1]} for i in sorted(why)], missing)
 

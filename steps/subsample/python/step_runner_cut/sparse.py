@@ -81,48 +81,63 @@ class Sparse:
 
 
 class Spool:
-    """Blocks in files, so that those of a compressed matrix are unpacked once."""
+    """Blocks in a file, so that those of a compressed matrix are unpacked once."""
 
     def __init__(self, directory: Path, matrix: Sparse) -> None:
-        self.paths = directory / "indices", directory / "data"
+        self.path = directory / "spool"
         self.dtypes = matrix.indices.dtype, matrix.data.dtype
-        self.lengths: list[Ints] = []
+        # Of each block the lengths, and the types in which its arrays are kept.
+        self.kept: list[tuple[Ints, list[np.dtype[Any]]]] = []
 
     def fill(self, blocks: Iterator[Block]) -> Iterator[Block]:
         """Keeps the blocks that pass by."""
-        with self.paths[0].open("wb", 0) as indices, self.paths[1].open("wb", 0) as data:
+        with self.path.open("wb", 0) as file:
             for b in blocks:
-                for file, values in ((indices, b.indices), (data, b.data)):
+                arrays = [narrow(b.indices), narrow(b.data)]
+                for values in arrays:
                     rest = memoryview(np.ascontiguousarray(values)).cast("B") if values.size else b""
                     while rest:
                         rest = rest[file.write(rest) :]
-                self.lengths.append(b.lengths)
+                self.kept.append((b.lengths, [values.dtype for values in arrays]))
                 yield b
 
     def count(self) -> int:
         """Values in all blocks."""
-        return sum(int(n.sum()) for n in self.lengths)
+        return sum(int(lengths.sum()) for lengths, _ in self.kept)
 
     def blocks(self) -> Iterator[Block]:
-        """The blocks again; the files go with the last one."""
-        with self.paths[0].open("rb") as indices, self.paths[1].open("rb") as data:
-            for lengths in self.lengths:
+        """The blocks again; the file goes with the last one."""
+        with self.path.open("rb") as file:
+            for lengths, kept in self.kept:
                 n = int(lengths.sum())
-                yield Block(lengths, np.fromfile(indices, self.dtypes[0], n), np.fromfile(data, self.dtypes[1], n))
-        for path in self.paths:
-            path.unlink()
+                indices, data = (np.fromfile(file, k, n).astype(d, copy=False) for k, d in zip(kept, self.dtypes))
+                yield Block(lengths, indices, data)
+        self.path.unlink()
+
+
+def narrow(values: NDArray[Any]) -> NDArray[Any]:
+    """The values in the narrowest type that gives back the same bits: counts are small
+    numbers, and what is kept for a while is a quarter of them."""
+    plain = values.dtype.kind in "iuf" and values.dtype.isnative and values.itemsize <= 8
+    bits = values.view(f"u{values.itemsize}") if plain else None
+    for kind in (np.uint8, np.uint16):
+        if bits is None or values.itemsize <= np.dtype(kind).itemsize:
+            break
+        with np.errstate(invalid="ignore"):
+            small = values.astype(kind)
+        if np.array_equal(small.astype(values.dtype).view(bits.dtype), bits):
+            return small
+    return values
 
 
 def select(block: Block, place: NDArray[Any] | None) -> Block:
     """Leaves of each major the minors whose place is not -1."""
     if place is None:
         return block
-    placed = place[block.indices]
-    keep = placed >= 0
-    ends = np.cumsum(block.lengths)
-    passed = np.concatenate([[0], np.cumsum(keep, dtype=np.int64)])
-    lengths = passed[ends] - passed[ends - block.lengths]
-    return Block(lengths, placed[keep].astype(block.indices.dtype, copy=False), block.data[keep])
+    placed = place.take(block.indices)
+    keep = np.flatnonzero(placed >= 0)
+    ends = np.searchsorted(keep, np.cumsum(block.lengths))
+    return Block(np.diff(ends, prepend=0), placed.take(keep).astype(block.indices.dtype, copy=False), block.data.take(keep))
 
 
 def places(total: int, selected: Ints | None) -> NDArray[np.int32] | None:
