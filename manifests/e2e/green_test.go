@@ -82,7 +82,7 @@ func TestRMM(t *testing.T) {
 	for name, rec := range records {
 		require.NotNil(t, rec.Failure, name)
 		assert.Equal(t, "no-driver", rec.Failure.Kind, name)
-		assert.Equal(t, 20, *rec.ExitCode, name)
+		assert.Equal(t, 21, *rec.ExitCode, name)
 	}
 	run.checked("2 results, record with class and exit code")
 }

@@ -104,9 +104,9 @@ func (c *cluster) upload(ctx context.Context, dir, to string) error {
 	if err := w.Close(); err != nil {
 		return err
 	}
-	if _, err := c.inPod(ctx, nil, "mkdir", "-p", to); err != nil {
+	if _, err := c.inPod(ctx, "server", nil, "mkdir", "-p", to); err != nil {
 		return err
 	}
-	_, err := c.inPod(ctx, &b, "tar", "-xf", "-", "--no-same-owner", "-C", to)
+	_, err := c.inPod(ctx, "server", &b, "tar", "-xf", "-", "--no-same-owner", "-C", to)
 	return err
 }

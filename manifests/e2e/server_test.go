@@ -28,8 +28,8 @@ func meta(name string) metav1.ObjectMeta {
 	return metav1.ObjectMeta{Name: name, Labels: map[string]string{"app.kubernetes.io/name": name}}
 }
 
-// setUpServer starts it behind a Service, with a certificate for the Service's address.
-func (c *cluster) setUpServer(ctx context.Context) error {
+// setUpAddress makes the Service, by whose address the repositories are known.
+func (c *cluster) setUpAddress(ctx context.Context) error {
 	service := &corev1.Service{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"}, ObjectMeta: meta(server),
 		Spec: corev1.ServiceSpec{
@@ -37,10 +37,13 @@ func (c *cluster) setUpServer(ctx context.Context) error {
 			Ports:    []corev1.ServicePort{{Port: 443, TargetPort: intstr.FromInt32(8443)}},
 		},
 	}
-	if err := c.create(ctx, service); err != nil {
-		return err
-	}
+	err := c.create(ctx, service)
 	c.gitIP = service.Spec.ClusterIP
+	return err
+}
+
+// setUpServer starts it, with a certificate for the Service's address.
+func (c *cluster) setUpServer(ctx context.Context) error {
 	cert, key, err := newCertificate(c.gitIP)
 	if err != nil {
 		return err
@@ -73,15 +76,17 @@ func (c *cluster) serverPod() *corev1.Pod {
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"}, ObjectMeta: meta(server),
 		Spec: corev1.PodSpec{
 			AutomountServiceAccountToken: &no,
+			// What has PID 1 here does not end on a TERM.
+			TerminationGracePeriodSeconds: new(int64),
 			SecurityContext: &corev1.PodSecurityContext{
-				RunAsNonRoot: &yes, RunAsUser: &id, RunAsGroup: &id, FSGroup: &id,
+				RunAsGroup: &id, FSGroup: &id,
 				SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 			},
 			Containers: []corev1.Container{{
 				Name: "server", Image: c.images.demo, ImagePullPolicy: corev1.PullIfNotPresent,
 				Command: []string{"demo", "serve", "--dir=/repos", "--token-file=/secret/token", "--cert=/secret/tls.crt", "--key=/secret/tls.key"},
 				SecurityContext: &corev1.SecurityContext{
-					AllowPrivilegeEscalation: &no, ReadOnlyRootFilesystem: &yes,
+					AllowPrivilegeEscalation: &no, ReadOnlyRootFilesystem: &yes, RunAsNonRoot: &yes, RunAsUser: &id,
 					Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
 				},
 				Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m")}},
@@ -91,7 +96,18 @@ func (c *cluster) serverPod() *corev1.Pod {
 				VolumeMounts: []corev1.VolumeMount{
 					{Name: "repos", MountPath: "/repos"}, {Name: "tmp", MountPath: "/tmp"},
 					{Name: "secret", MountPath: "/secret", ReadOnly: true},
-					{Name: "volume", MountPath: "/volume", ReadOnly: true},
+				},
+			}, {
+				// It must see what any user has left, in directories that are that user's alone.
+				Name: "reader", Image: c.images.demo, ImagePullPolicy: corev1.PullIfNotPresent,
+				Command: []string{"sleep", "infinity"},
+				SecurityContext: &corev1.SecurityContext{
+					AllowPrivilegeEscalation: &no, ReadOnlyRootFilesystem: &yes, RunAsUser: new(int64),
+					Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}, Add: []corev1.Capability{"DAC_OVERRIDE"}},
+				},
+				Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m")}},
+				VolumeMounts: []corev1.VolumeMount{
+					{Name: "secret", MountPath: "/secret", ReadOnly: true}, {Name: "volume", MountPath: "/volume", ReadOnly: true},
 				},
 			}},
 			Volumes: []corev1.Volume{
@@ -104,13 +120,14 @@ func (c *cluster) serverPod() *corev1.Pod {
 	}
 }
 
-// inPod runs a program in the pod of the server; the volume is /volume there.
-func (c *cluster) inPod(ctx context.Context, stdin io.Reader, argv ...string) ([]byte, error) {
-	args := []string{"exec", server, "--"}
+// inPod runs a program in a container of the pod: beside the server, or in the reader, who
+// sees the volume as /volume.
+func (c *cluster) inPod(ctx context.Context, container string, stdin io.Reader, argv ...string) ([]byte, error) {
+	args := []string{"exec", server, "--container", container}
 	if stdin != nil {
-		args = []string{"exec", "-i", server, "--"}
+		args = append(args, "-i")
 	}
-	return c.kubectl(ctx, stdin, append(args, argv...)...)
+	return c.kubectl(ctx, stdin, append(append(args, "--"), argv...)...)
 }
 
 // newCertificate is one that vouches for itself at the address, and its key, in PEM.

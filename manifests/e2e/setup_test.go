@@ -56,7 +56,7 @@ func setUp(ctx context.Context) (*cluster, error) {
 	if _, err := c.kubectl(ctx, nil, "create", "namespace", c.ns); err != nil {
 		return c, err
 	}
-	for _, step := range []func(context.Context) error{c.setUpStorage, c.setUpManifests, c.setUpServer, c.setUpRepos} {
+	for _, step := range []func(context.Context) error{c.setUpStorage, c.setUpAddress, c.setUpManifests, c.setUpServer, c.setUpRepos} {
 		if err := step(ctx); err != nil {
 			return c, err
 		}

@@ -25,7 +25,7 @@ type volume map[string][]byte
 // volume reads it through the pod of the server.
 func (r *pipelineRun) volume() volume {
 	r.t.Helper()
-	out, err := r.c.inPod(r.t.Context(), nil, "tar", "-C", "/volume/"+r.sub, "-cf", "-",
+	out, err := r.c.inPod(r.t.Context(), "reader", nil, "tar", "-C", "/volume/"+r.sub, "-cf", "-",
 		"--exclude=./clones", "--exclude=./venvs", "--exclude=./cache", "--exclude=./datasets", "--exclude=./runs/*/work", ".")
 	require.NoError(r.t, err)
 	v := volume{}
@@ -131,7 +131,7 @@ func (r *pipelineRun) checkSummary(v volume, name string, says ...string) {
 // what Tekton keeps of it.
 func (r *pipelineRun) checkSecrecy() {
 	r.t.Helper()
-	out, err := r.c.inPod(r.t.Context(), nil, "demo", "search", "--token-file=/secret/token", "--dir=/volume/"+r.sub)
+	out, err := r.c.inPod(r.t.Context(), "reader", nil, "demo", "search", "--token-file=/secret/token", "--dir=/volume/"+r.sub)
 	require.NoError(r.t, err)
 	assert.NotContains(r.t, r.logs(r.t.Context(), "-1"), r.c.token, "the logs")
 	runs, err := json.Marshal([]any{r.PipelineRun, r.taskRuns("")})
