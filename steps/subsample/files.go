@@ -89,10 +89,18 @@ func copyPath(ctx context.Context, src, dst string) error {
 	return errors.Join(err, to.Sync(), to.Close())
 }
 
-// replace puts temp at path. A directory that is there already is moved to aside
-// first; a file goes in the same step.
+// replace puts temp at path. What is there already is moved to aside first when one
+// of the two is a directory; a file goes in the same step.
 func replace(temp, path, aside string) error {
-	if info, err := os.Lstat(path); err == nil && info.IsDir() {
+	earlier, err := os.Lstat(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	later, lerr := os.Lstat(temp)
+	if lerr != nil {
+		return lerr
+	}
+	if err == nil && (earlier.IsDir() || later.IsDir()) {
 		if err := os.Rename(path, aside); err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package subsample
 
 import (
+	"archive/zip"
 	"context"
 	"encoding/json"
 	"io"
@@ -8,12 +9,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/step-runner/step-runner/artifacts"
 	"github.com/step-runner/step-runner/artifacts/record"
@@ -280,4 +283,80 @@ func TestCutDiskFull(t *testing.T) {
 			assert.Empty(t, entries(t, disk))
 		})
 	}
+}
+
+// TestCutDiskFills has the disk, a real one, full in the middle, with more and more
+// room before that: the program is told that it has enough, as when others fill the
+// disk after it has looked.
+func TestCutDiskFills(t *testing.T) {
+	for name, step := range map[string]int{"out.h5ad": 80 << 10, "out.zarr": 400 << 10} {
+		t.Run(name, func(t *testing.T) {
+			disk, ok := steptest.SmallDisk(t, 2<<20)
+			if !ok {
+				return
+			}
+			in := filepath.Join("tests", "data", "anndata", "v0.7.8", "adata.h5ad")
+			if name == "out.zarr" {
+				in = unzip(t, filepath.Join("tests", "data", "anndata", "v0.7.8", "adata.zarr.zip"))
+			}
+			before, err := digestPath(in)
+			require.NoError(t, err)
+			failed := cutUntilRoom(t, in, filepath.Join(disk, name), step)
+			assert.Positive(t, failed["by us"])
+			assert.Positive(t, failed["by the program"])
+			after, err := digestPath(in)
+			require.NoError(t, err)
+			assert.Equal(t, before, after, "the source")
+		})
+	}
+}
+
+// cutUntilRoom cuts with no room on the disk, then with step bytes more each time
+// until they suffice. It returns how often who has found the disk full.
+func cutUntilRoom(t *testing.T, in, out string, step int) map[string]int {
+	c, _ := cutter(t)
+	run := c.Run
+	c.Run = func(ctx context.Context, s child.Spec) (child.Result, error) {
+		s.Argv = append([]string{s.Argv[0], "-B", "-c", "import runpy, shutil, sys; shutil.disk_usage = lambda _: type('', (), {'free': 1 << 60})" +
+			"; del sys.argv[0]; sys.path.insert(0, sys.argv[0]); runpy.run_path(sys.argv[0], run_name='__main__')"}, s.Argv[2:]...)
+		return run(ctx, s)
+	}
+	failed := map[string]int{}
+	for room := 0; ; room += step {
+		require.NoError(t, os.WriteFile(out, []byte("earlier"), 0o600))
+		ballast := filepath.Join(filepath.Dir(out), "ballast")
+		require.NoError(t, os.WriteFile(ballast, make([]byte, max(0, int(free(t, out))-room)), 0o600))
+		_, err := c.Cut(t.Context(), in, out, Options{MaxCells: 20, MaxGenes: 15}, nil)
+		require.NoError(t, os.Remove(ballast))
+		if err == nil {
+			return failed
+		}
+		f := record.AsFailure(err)
+		require.Equal(t, record.DiskFull, f.Kind, "room for %d: %v", room, err)
+		assert.NotEmpty(t, f.Hint)
+		assert.Equal(t, []string{filepath.Base(out)}, entries(t, filepath.Dir(out)), "room for %d", room)
+		text, err := os.ReadFile(out)
+		require.NoError(t, err)
+		assert.Equal(t, "earlier", string(text), "room for %d", room)
+		if strings.Contains(f.Message, "no space left for what is cut") {
+			failed["by the program"]++
+		} else {
+			failed["by us"]++
+		}
+	}
+}
+
+func free(t *testing.T, path string) int64 {
+	var fs unix.Statfs_t
+	require.NoError(t, unix.Statfs(filepath.Dir(path), &fs))
+	return int64(fs.Bavail) * fs.Bsize
+}
+
+func unzip(t *testing.T, path string) string {
+	z, err := zip.OpenReader(path)
+	require.NoError(t, err)
+	defer z.Close()
+	dir := filepath.Join(t.TempDir(), "in.zarr")
+	require.NoError(t, os.CopyFS(dir, z))
+	return dir
 }

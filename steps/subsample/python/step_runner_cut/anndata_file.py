@@ -42,18 +42,18 @@ class AnnDataFile:
         """Columns with a name for each gene."""
         return self.var.names()
 
-    def bytes(self, cells: Ints) -> tuple[int, int]:
-        """Bytes to read of the matrices, and at most to write."""
-        read = write = 0
-        for name in [*self._matrices(), *(n for n in ("raw/X", "raw.X") if n in self.root)]:
-            element = self.root[name]
-            if not stores.is_group(element):
-                size = int(np.prod(shape(element), dtype=np.int64)) * element.dtype.itemsize
-                read, write = read + size, write + size * len(cells) // max(self.cells, 1)
-                continue
-            size = int(element["data"].shape[0]) * (element["data"].dtype.itemsize + element["indices"].dtype.itemsize)
-            read, write = read + size, write + size * len(cells) // max(self.cells, 1)
-        return read, write
+    def bytes(self, cells: Ints) -> tuple[int, int, int]:
+        """Bytes to read of the matrices, at most to write, and at most for a spool."""
+        matrices = [self.root[n] for n in [*self._matrices(), *(n for n in ("raw/X", "raw.X") if n in self.root)]]
+        read = sum(m["data"].size * (m["data"].dtype.itemsize + m["indices"].dtype.itemsize) if stores.is_group(m) else m.size * m.dtype.itemsize for m in matrices)
+        part = len(cells) / max(self.cells, 1)
+        by_cell = {"X", "layers", "obs", "obsm", "obsp", "raw", "raw.X"}
+        # Half the cells may have more than half of the values.
+        write = sum(min(1, part * 1.1 if name in by_cell else 1) * stores.size(self.root[name]) for name in self.root)
+        spool = 0
+        if "X" in self._matrices() and encoding(self.root["X"]) == "csr_matrix":
+            spool = self._sparse("X")[0].spooled(cells)
+        return int(read), int(write), spool
 
     def detect(self, cells: Ints, spool: Path, progress: Progress) -> tuple[Ints, Spool | None]:
         """In how many of the cells each gene is detected: in X, else in the first

@@ -46,8 +46,8 @@ def classify(e: BaseException) -> CutError:
         return CutError(f"{sys.executable} cannot import what is needed to read it: {text}", "install h5py for HDF5, zarr for Zarr", "missing-tool")
     if isinstance(e, MemoryError):
         return CutError("memory ran out while it was cut", kind="out-of-memory")
-    full = isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT)
-    if full or "No space left" in text or "Disk quota exceeded" in text:
+    full = isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    if full or any(words in text for words in ("No space left", "Disk quota exceeded", "File too large")):
         return CutError(f"no space left for what is cut: {text}", kind="disk-full")
     if isinstance(e, PermissionError):
         return CutError(f"it cannot be read: {text}")
@@ -99,8 +99,8 @@ def cut(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
 
     cells = select_cells(data, request, strata)
     genes, spool = np.arange(data.genes, dtype=np.int64), None
-    progress.total, size = data.bytes(cells)
-    need_room(request["spool"], size * (2 if data.genes > request["max_genes"] else 1))
+    progress.total, size, spool_size = data.bytes(cells)
+    need_room(request["spool"], size + (spool_size if data.genes > request["max_genes"] else 0))
     if data.genes > request["max_genes"]:
         detected, spool = data.detect(cells, Path(request["spool"]), progress)
         genes = sampling.genes(named.forced, detected, request["max_genes"])

@@ -50,6 +50,11 @@ class Sparse:
         """Values in these majors."""
         return int((self.indptr[majors + 1] - self.indptr[majors]).sum())
 
+    def spooled(self, majors: Ints) -> int:
+        """Bytes that they take in a Spool at most."""
+        index = min(self.indices.dtype.itemsize, 1 if self.minors <= 1 << 8 else 2 if self.minors <= 1 << 16 else 8)
+        return self.count(majors) * (index + self.data.dtype.itemsize)
+
     def blocks(self, majors: Ints, progress: Progress) -> Iterator[Block]:
         """The majors, which ascend, one block after the other; while one is used the
         next is read."""

@@ -53,6 +53,19 @@ def create_output(path: str, source: Any) -> Any:
     return zarr.open_group(path, mode="w", **({"zarr_format": version} if version else {}))
 
 
+def size(element: Any) -> int:
+    """Bytes that it takes when it is written whole by create: of Zarr those that it
+    takes now, since what is written is packed alike; of HDF5 all of them."""
+    if not is_hdf5(element):
+        directory = Path(str(element.store_path).removeprefix("file://")) if hasattr(element, "store_path") else Path(element.store.path, element.path)
+        return sum(f.stat().st_size for f in directory.rglob("*") if f.is_file())
+    if is_group(element):
+        return sum(size(element[name]) for name in element)
+    count = element.size or 0
+    # Texts lie elsewhere in the file, and their places take 16 bytes each.
+    return int(count * element.dtype.itemsize + (count * 16 if element.dtype.kind == "O" else 0))
+
+
 def copy_attrs(source: Any, target: Any) -> None:
     """All attributes. A reference to an object of the source becomes one to the
     object of that name, which must be there already."""

@@ -40,9 +40,10 @@ class TenXFile:
         group = self.group["features"] if "features" in self.group else self.group
         return [texts(group[n][:]) for n in ("id", "name", "genes", "gene_names") if n in group and group[n].shape == (self.genes,)]
 
-    def bytes(self, cells: Ints) -> tuple[int, int]:
-        """Bytes to read, and at most to write."""
-        return self.matrix.count(np.arange(self.cells)) * self.matrix.item, self.matrix.count(cells) * self.matrix.item
+    def bytes(self, cells: Ints) -> tuple[int, int, int]:
+        """Bytes to read, at most to write, and at most for a spool."""
+        names = sum(stores.size(self.group[n]) for n in self.group if n not in ("data", "indices"))
+        return self.matrix.count(np.arange(self.cells)) * self.matrix.item, self.matrix.count(cells) * self.matrix.item + names, self.matrix.spooled(cells)
 
     def detect(self, cells: Ints, spool: Path, progress: Progress) -> tuple[Ints, Spool | None]:
         """In how many of the cells each gene is detected."""
