@@ -33,15 +33,15 @@ type CloneOptions struct {
 	Revision   string        `help:"Branch, tag, full or short commit, or a ref such as refs/pull/7/head. The remote's HEAD when absent." placeholder:"REV"`
 	Dir        string        `help:"Directory of the clone, inside the workspace and relative to it. When absent, one below clones/ that is named for the repository and the commit and shared by all runs." placeholder:"DIR"`
 	Existing   string        `enum:"backup,clean" default:"backup" help:"What becomes of a directory that is there and is not this clone: it is moved beside, or removed, once the new one is complete." placeholder:"backup|clean"`
-	MaxBackups int           `default:"3" help:"Backups to keep of one directory." placeholder:"N"`
-	Retries    int           `default:"4" help:"How many failed requests to try again, in all: lost connections, 429 and 5xx, never 401, 403 and 404." placeholder:"N"`
-	TokenFile  string        `help:"File that holds the token, such as a mounted Secret." placeholder:"FILE"`
+	MaxBackups int           `effort:"" default:"3" help:"Backups to keep of one directory." placeholder:"N"`
+	Retries    int           `effort:"" default:"4" help:"How many failed requests to try again, in all: lost connections, 429 and 5xx, never 401, 403 and 404." placeholder:"N"`
+	TokenFile  string        `effort:"" help:"File that holds the token, such as a mounted Secret." placeholder:"FILE"`
 	Depth      int           `default:"1" help:"Commits of history to fetch; 0 is all." placeholder:"N"`
 	Submodules bool          `help:"Fetch submodules too, the token only to the repository's own host."`
 	Require    []string      `help:"Path that must be there in the clone, such as notebooks." placeholder:"PATH"`
 	Stage      []string      `help:"Give the run a copy of the clone of its own, empty DIR in it and put FILE there, relative to the run's directory. In step 5 the pages of step 4 go to input when absent." placeholder:"FILE=DIR"`
-	CAFile     string        `name:"ca-file" help:"More root certificates, in PEM: a file, or a directory of such files." placeholder:"FILE"`
-	Proxy      string        `help:"Proxy for every request. That of HTTPS_PROXY, HTTP_PROXY and NO_PROXY when absent." placeholder:"URL"`
+	CAFile     string        `effort:"" name:"ca-file" help:"More root certificates, in PEM: a file, or a directory of such files." placeholder:"FILE"`
+	Proxy      string        `effort:"" help:"Proxy for every request. That of HTTPS_PROXY, HTTP_PROXY and NO_PROXY when absent." placeholder:"URL"`
 	Timeout    time.Duration `help:"End the step after this time." placeholder:"DURATION"`
 }
 

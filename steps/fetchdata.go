@@ -20,21 +20,21 @@ type FetchData struct {
 	Names   string   `name:"dataset-names" seed:"DATASET_NAMES" help:"Names of those, in the same order. The files' own names, less the suffix, when absent." placeholder:"NAMES"`
 	SHA256  []string `name:"sha256" help:"The digest that a dataset must have." placeholder:"NAME=HEX"`
 
-	TokenFile string `help:"File that holds a token for the datasets' server, such as a mounted Secret." placeholder:"FILE"`
-	TokenHost string `help:"Host, with its port if there is one, that the token is for. Needed when the URLs have several." placeholder:"HOST"`
+	TokenFile string `effort:"" help:"File that holds a token for the datasets' server, such as a mounted Secret." placeholder:"FILE"`
+	TokenHost string `effort:"" help:"Host, with its port if there is one, that the token is for. Needed when the URLs have several." placeholder:"HOST"`
 
-	Connections int          `default:"8" help:"Ranges of a file to fetch at once." placeholder:"N"`
-	ChunkSize   units.Bytes  `default:"4MiB" help:"Length of one range. A kill loses at most as much of each file." placeholder:"SIZE"`
-	Retries     int          `default:"6" help:"How many tries in a row may bring nothing: lost connections, stalls, 429 and 5xx, never 401, 403 and 404." placeholder:"N"`
+	Connections int          `effort:"" default:"8" help:"Ranges of a file to fetch at once." placeholder:"N"`
+	ChunkSize   units.Bytes  `effort:"" default:"4MiB" help:"Length of one range. A kill loses at most as much of each file." placeholder:"SIZE"`
+	Retries     int          `effort:"" default:"6" help:"How many tries in a row may bring nothing: lost connections, stalls, 429 and 5xx, never 401, 403 and 404." placeholder:"N"`
 	Stall       fetchTimeout `default:"30s" help:"How long a server may be silent before its connection is given up." placeholder:"DURATION"`
 	Timeout     fetchTimeout `seed:"DOWNLOAD_TIMEOUT" help:"End the step after this time. A number is in seconds." placeholder:"DURATION"`
 
-	MaxUnpacked units.Bytes `default:"500GiB" help:"The most that an archive may unpack to." placeholder:"SIZE"`
-	MaxRatio    int64       `default:"200" help:"How many times its own size that may be, from 64 MiB on." placeholder:"N"`
-	MaxEntries  int         `default:"100000" help:"How many files and directories an archive may have." placeholder:"N"`
+	MaxUnpacked units.Bytes `effort:"" default:"500GiB" help:"The most that an archive may unpack to." placeholder:"SIZE"`
+	MaxRatio    int64       `effort:"" default:"200" help:"How many times its own size that may be, from 64 MiB on." placeholder:"N"`
+	MaxEntries  int         `effort:"" default:"100000" help:"How many files and directories an archive may have." placeholder:"N"`
 
-	CAFile string `name:"ca-file" help:"More root certificates, in PEM: a file, or a directory of such files." placeholder:"FILE"`
-	Proxy  string `help:"Proxy for every request. That of HTTPS_PROXY, HTTP_PROXY and NO_PROXY when absent." placeholder:"URL"`
+	CAFile string `effort:"" name:"ca-file" help:"More root certificates, in PEM: a file, or a directory of such files." placeholder:"FILE"`
+	Proxy  string `effort:"" help:"Proxy for every request. That of HTTPS_PROXY, HTTP_PROXY and NO_PROXY when absent." placeholder:"URL"`
 
 	facts record.FetchFacts
 	// firstWait is the wait before the second try when it is not 0.

@@ -24,11 +24,11 @@ const (
 // GPUNeeds says what a run asks of the GPUs. Setup and papermill both check it,
 // each in its own container: a check in one says nothing of the other's device.
 type GPUNeeds struct {
-	GPU                  string        `name:"gpu" shared:"" enum:"required,optional,off" default:"required" placeholder:"POLICY" help:"What a missing or unfit GPU means: required fails the step, optional is noted and the step goes on, off does not look."`
-	MinCount             int           `name:"gpu-min-count" shared:"" default:"1" placeholder:"N" help:"GPUs that a CUDA program must be able to use."`
-	MinMemory            *units.Bytes  `name:"gpu-min-memory" shared:"" placeholder:"SIZE" help:"Free memory that each of them must have. Default: 4GiB in the lite variant, 8GiB in the original one."`
-	MinComputeCapability string        `name:"gpu-min-compute-capability" shared:"" placeholder:"X.Y" help:"Least compute capability of each of them."`
-	MinDriver            string        `name:"gpu-min-driver" shared:"" placeholder:"VERSION" help:"Least version of the driver."`
+	GPU                  string        `effort:"" name:"gpu" shared:"" enum:"required,optional,off" default:"required" placeholder:"POLICY" help:"What a missing or unfit GPU means: required fails the step, optional is noted and the step goes on, off does not look."`
+	MinCount             int           `effort:"" name:"gpu-min-count" shared:"" default:"1" placeholder:"N" help:"GPUs that a CUDA program must be able to use."`
+	MinMemory            *units.Bytes  `effort:"" name:"gpu-min-memory" shared:"" placeholder:"SIZE" help:"Free memory that each of them must have. Default: 4GiB in the lite variant, 8GiB in the original one."`
+	MinComputeCapability string        `effort:"" name:"gpu-min-compute-capability" shared:"" placeholder:"X.Y" help:"Least compute capability of each of them."`
+	MinDriver            string        `effort:"" name:"gpu-min-driver" shared:"" placeholder:"VERSION" help:"Least version of the driver."`
 	Timeout              time.Duration `name:"gpu-timeout" shared:"" default:"1m" placeholder:"DURATION" help:"A driver that does not answer within this time is broken. Without persistence mode the first answer can take many seconds."`
 }
 

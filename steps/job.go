@@ -94,6 +94,10 @@ func newRecord(e *Env, step Step) *record.Record {
 	for _, a := range e.Argv {
 		rec.Argv = append(rec.Argv, e.Secrets.String(a))
 	}
+	rec.Settings = stepSettings(step)
+	for name, text := range rec.Settings {
+		rec.Settings[name] = e.Secrets.String(text)
+	}
 	if e.Run != nil {
 		rec.Run = e.Run.ID
 	}

@@ -65,6 +65,10 @@ func (*Pytest) ID() record.ID { return record.Pytest }
 // Facts returns what Run fills in.
 func (s *Pytest) Facts() any { return &s.facts }
 
+// StillGood says that the tests need not run again: not of a directory, of which
+// nobody can say that it is what it was.
+func (s *Pytest) StillGood(*Job, *record.Record) bool { return s.Dir == "" }
+
 var (
 	pytestVariable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 	pytestWorkers  = regexp.MustCompile(`^(|auto|logical|[1-9][0-9]{0,3})$`)

@@ -27,7 +27,7 @@ type Run struct {
 
 	From    string        `help:"Start at this step; the earlier ones keep their records. A number or a name: ${steps}." placeholder:"STEP"`
 	Only    []string      `help:"Run only these steps, and collect and summary." placeholder:"STEP"`
-	Resume  string        `help:"Go on with this run: a step that succeeded and whose outputs still match their digests is not run again." placeholder:"RUN"`
+	Resume  string        `help:"Go on with this run: a step that succeeded is not run again, unless its outputs, or a file that it read, have changed, or flags ask it for something else." placeholder:"RUN"`
 	Timeout time.Duration `help:"End the run after this time; collect and summary follow all the same." placeholder:"DURATION"`
 
 	facts record.VerdictFacts
@@ -240,6 +240,26 @@ func stillGood(j *Job, step Step) bool {
 			return false
 		}
 	}
-	k, ok := step.(kept)
-	return !ok || k.StillGood(j, rec)
+	if !asksTheSame(j, step, rec) || changedInput(j, rec) {
+		return false
+	}
+	if k, ok := step.(kept); ok && !k.StillGood(j, rec) {
+		return false
+	}
+	if lost := forgotten(rec, step); lost != "" {
+		j.Note("step %s is kept as it was asked for, with %s", rec.ID, lost)
+	}
+	return true
+}
+
+// changedInput says whether a file that the step has read is another now. One that is
+// gone tells nothing: its place may have been another container's.
+func changedInput(j *Job, rec *record.Record) bool {
+	for _, f := range rec.Inputs {
+		if now, err := artifacts.Digest(j.Env.Run.Abs(f.Path)); err == nil && now.SHA256 != f.SHA256 {
+			j.Log.Info("an input has changed", "step", rec.ID, "file", f.Path)
+			return true
+		}
+	}
+	return false
 }

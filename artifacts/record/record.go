@@ -144,10 +144,13 @@ type Record struct {
 	// Argv is step-runner's own, redacted.
 	Argv []string `json:"argv"`
 	// Env holds the names, never the values, of the variables that set a flag.
-	Env      []string `json:"env,omitempty"`
-	Children []Child  `json:"children,omitempty"`
-	Inputs   []File   `json:"inputs,omitempty"`
-	Outputs  []File   `json:"outputs"`
+	Env []string `json:"env,omitempty"`
+	// Settings are the step's flags that are not at their defaults, by name, redacted,
+	// without those that only bear on how long and how hard it tries.
+	Settings map[string]string `json:"settings,omitempty"`
+	Children []Child           `json:"children,omitempty"`
+	Inputs   []File            `json:"inputs,omitempty"`
+	Outputs  []File            `json:"outputs"`
 	// Log is the step's log, relative to the run directory.
 	Log string `json:"log,omitempty"`
 	// Notes are what a reader should know although the step went on: fallbacks, warnings, degradations.
