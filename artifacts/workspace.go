@@ -97,6 +97,15 @@ func (w *Workspace) Lock(name string) (unlock func(), err error) {
 	return lockFile(w.Path("locks", name), true)
 }
 
+// TryLock is Lock that does not wait: ok is false when somebody has the lock.
+func (w *Workspace) TryLock(name string) (unlock func(), ok bool, err error) {
+	unlock, err = lockFile(w.Path("locks", name), false)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return nil, false, nil
+	}
+	return unlock, err == nil, err
+}
+
 // LockContext is Lock that gives up when ctx ends. A lock that is free it takes
 // all the same: what is left to do after a signal may need it.
 func (w *Workspace) LockContext(ctx context.Context, name string) (unlock func(), err error) {

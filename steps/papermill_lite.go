@@ -53,7 +53,7 @@ type liteNotebook struct {
 
 // cut puts a small copy of the source at out.
 func (l *liteNotebook) cut(ctx context.Context, s liteSource, out string) error {
-	c := subsample.Cutter{Run: l.Child, Python: l.python, Log: l.Log, Limits: child.Limits{Grace: l.opts.Limits.Grace}}
+	c := subsample.Cutter{Run: l.Child, Python: l.python, Log: l.Log, Note: l.Note, Limits: child.Limits{Grace: l.opts.Limits.Grace}}
 	result, err := c.Cached(ctx, l.Workspace, s.file, out, l.opts.Lite.Options, l.named)
 	if f := record.AsFailure(err); f != nil {
 		if s.own && (f.Kind == record.BadInput || f.Kind == record.MissingTool) {

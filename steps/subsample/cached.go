@@ -6,10 +6,9 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
+	"time"
 
 	"github.com/step-runner/step-runner/artifacts"
 	"github.com/step-runner/step-runner/artifacts/record"
@@ -31,7 +30,7 @@ func (c Cutter) Cached(ctx context.Context, ws *artifacts.Workspace, in, out str
 	if err != nil {
 		return Result{}, err
 	}
-	unlock, err := ws.LockContext(ctx, "subsample-"+key)
+	unlock, err := ws.LockContext(ctx, lockName(key))
 	if err != nil {
 		return Result{}, err
 	}
@@ -40,13 +39,15 @@ func (c Cutter) Cached(ctx context.Context, ws *artifacts.Workspace, in, out str
 	m, err := take(ctx, kept, w.temp())
 	if err != nil {
 		// Not there, or not what it was when it was put there.
-		if m, err = w.cutInto(ctx, kept); err != nil {
+		if m, err = w.cutInto(ctx, ws, kept); err != nil {
 			return Result{}, err
 		}
 	}
 	m.Source = w.source
 	return m.Result, w.finish(ctx, m)
 }
+
+func lockName(key string) string { return "subsample-" + key }
 
 // key is a digest of all that the output depends on.
 func (w *work) key(ctx context.Context) (string, error) {
@@ -85,12 +86,21 @@ func take(ctx context.Context, kept, temp string) (*Manifest, error) {
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(temp))
 	}
+	// What was used last is removed last. Who may not set the time has its data all the same.
+	_ = os.Chtimes(filepath.Join(kept, "manifest.json"), time.Time{}, time.Now())
 	return m, nil
 }
 
 // cutInto cuts to w.temp() and keeps a copy. That it cannot be kept is no failure.
-func (w *work) cutInto(ctx context.Context, kept string) (*Manifest, error) {
+// When the disk is full, what is kept goes first.
+func (w *work) cutInto(ctx context.Context, ws *artifacts.Workspace, kept string) (*Manifest, error) {
 	m, err := w.cut(ctx)
+	if f := record.AsFailure(err); f != nil && f.Kind == record.DiskFull && w.prune(ws, 0) > 0 {
+		if err := os.RemoveAll(w.temp()); err != nil {
+			return nil, err
+		}
+		m, err = w.cut(ctx)
+	}
 	if err != nil || m.Way == record.WayWhole {
 		return m, err
 	}
@@ -100,6 +110,7 @@ func (w *work) cutInto(ctx context.Context, kept string) (*Manifest, error) {
 	if err := w.keep(ctx, kept, m); err != nil {
 		w.Log.Warn("what was cut could not be kept for the next run", "error", err)
 	}
+	w.prune(ws, keptMost)
 	return m, ctx.Err()
 }
 
@@ -107,7 +118,6 @@ func (w *work) keep(ctx context.Context, kept string, m *Manifest) error {
 	if err := os.MkdirAll(filepath.Dir(kept), 0o775); err != nil {
 		return err
 	}
-	sweep(filepath.Dir(kept), filepath.Base(kept))
 	dir, err := os.MkdirTemp(filepath.Dir(kept), "."+filepath.Base(kept)+".*")
 	if err != nil {
 		return err
@@ -127,18 +137,4 @@ func (w *work) keep(ctx context.Context, kept string, m *Manifest) error {
 		return err
 	}
 	return os.Rename(dir, kept)
-}
-
-// sweep removes what a killed process has left under the same name. The caller
-// has the lock of that name.
-func sweep(dir, name string) {
-	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && path != dir && strings.HasPrefix(d.Name(), "."+name+".") {
-			_ = os.RemoveAll(path)
-		}
-		if path != dir && d != nil && d.IsDir() {
-			return fs.SkipDir
-		}
-		return nil
-	})
 }

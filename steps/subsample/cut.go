@@ -23,6 +23,8 @@ type Cutter struct {
 	// Python is the interpreter that has h5py, or zarr for Zarr.
 	Python string
 	Log    *slog.Logger
+	// Note tells of what happens beside the cut, for the record; nil to leave it.
+	Note   func(format string, args ...any)
 	Limits child.Limits
 }
 
