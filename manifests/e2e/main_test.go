@@ -21,8 +21,7 @@ func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
 	// What a signal ends is cleaned up like what has failed.
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
+	ctx, _ := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	start := time.Now()
 	c, err := setUp(ctx)
 	if c != nil {
@@ -34,6 +33,11 @@ func run(m *testing.M) int {
 	}
 	fmt.Printf("e2e: namespace %s is ready after %s\n", c.ns, time.Since(start).Round(time.Second))
 	shared = c
+	// The tests know nothing of ctx, and would go on.
+	context.AfterFunc(ctx, func() {
+		c.tearDown()
+		os.Exit(130)
+	})
 	code := m.Run()
 	c.table.print(os.Stdout, time.Since(start))
 	return code

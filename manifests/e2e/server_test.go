@@ -79,7 +79,7 @@ func (c *cluster) serverPod() *corev1.Pod {
 			// What has PID 1 here does not end on a TERM.
 			TerminationGracePeriodSeconds: new(int64),
 			SecurityContext: &corev1.PodSecurityContext{
-				RunAsGroup: &id, FSGroup: &id,
+				RunAsUser: &id, RunAsGroup: &id, FSGroup: &id,
 				SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 			},
 			Containers: []corev1.Container{{
