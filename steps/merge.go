@@ -2,6 +2,7 @@ package steps
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -25,7 +26,8 @@ func (*Merge) Help() string {
 	return `Takes the executed notebooks and the facts of papermill from other runs of this workspace, and
 records them as this run's own step 3. Steps 4 to 8 then go on as if all notebooks had been run here:
 one page for each, one summary, one verdict. The notebooks are called result_NAME_lite.ipynb (without
-_lite in the original variant), and lose nothing: those that failed are taken too.
+_lite in the original variant), and lose nothing: those that failed are taken too. The logs of papermill
+become this step's.
 
 All runs must be of this run's variant, and of the commit that its step 2 has cloned. A notebook that
 has changed since papermill wrote it is refused.
@@ -82,6 +84,7 @@ func (s *Merge) merge(j *Job, id string) error {
 	case rec.Variant != string(j.Variant):
 		return record.Failf(record.BadInput, "it is %s, this run is %s", rec.Variant, j.Variant)
 	}
+	mergeLog(j, run, rec)
 	if err := sameCommit(j, run); err != nil {
 		return err
 	}
@@ -102,6 +105,21 @@ func (s *Merge) merge(j *Job, id string) error {
 		return record.Failf(record.NotRun, "%s %s", record.Papermill.Title(), rec.Status.Predicate())
 	}
 	return rec.Failure
+}
+
+// mergeLog puts the log of a run's papermill into this step's. What of it is gone is no
+// reason to fail.
+func mergeLog(j *Job, run *artifacts.Run, rec *record.Record) {
+	f, err := os.Open(run.Abs(rec.Log))
+	if err != nil {
+		j.Note("run %s has no log of papermill: %v", run.ID, err)
+		return
+	}
+	defer f.Close()
+	fmt.Fprintf(j.Out, "run %s:\n", run.ID)
+	if _, err := io.Copy(j.Out, f); err != nil {
+		j.Note("run %s: %s: %v", run.ID, rec.Log, err)
+	}
 }
 
 // sameCommit: one summary of notebooks of two commits would be of neither.

@@ -2,6 +2,7 @@ package steps
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -25,6 +26,7 @@ func mergePart(t *testing.T, e *TestEnv, id, notebook, commit string, failure er
 	_, err = Execute(t.Context(), &env, jobStep{record.Papermill, facts, func(_ context.Context, j *Job) error {
 		out := j.Env.Run.Path("artifacts", "output_analysis_lite.ipynb")
 		require.NoError(t, os.WriteFile(out, []byte(notebook), 0o644))
+		fmt.Fprintln(j.Out, "running", notebook)
 		addNotebook(facts, record.Notebook{Input: notebook, Output: "artifacts/output_analysis_lite.ipynb", Cells: record.Cells{Total: 3, Run: 2, Failed: 1}, Seconds: 2})
 		require.NoError(t, j.Output(out))
 		return failure
@@ -60,6 +62,11 @@ func TestMergeTakesEveryNotebook(t *testing.T) {
 		assert.Equal(t, facts.Notebooks[i].Input, string(text))
 	}
 	assert.Equal(t, []string{"artifacts/result_a_lite.ipynb", "artifacts/result_a_2_lite.ipynb", "artifacts/result_b_lite.ipynb"}, outputs)
+
+	log, err := os.ReadFile(e.Run.Path(rec.Log))
+	require.NoError(t, err)
+	assert.Contains(t, string(log), "run one:\nrunning notebooks/a.ipynb\n")
+	assert.Contains(t, string(log), "run three:\nrunning notebooks/b.ipynb\n")
 
 	rec, err = Execute(t.Context(), e.Env, &Merge{Runs: []string{"one"}})
 	require.NoError(t, err)
