@@ -25,7 +25,9 @@ func inCluster(command string, args []string) error {
 	listen := fs.String("listen", ":8443", "serve: address")
 	cert := fs.String("cert", "tls.crt", "serve: certificate, in PEM")
 	key := fs.String("key", "tls.key", "serve: its key, in PEM")
-	fs.Parse(args)
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
 	b, err := os.ReadFile(*token)
 	if err != nil {
 		return err
@@ -36,7 +38,7 @@ func inCluster(command string, args []string) error {
 	}
 	if command == "search" {
 		files, err := leak.Search(*dir, secret)
-		fmt.Println(files, "files")
+		fmt.Fprintln(os.Stdout, files, "files")
 		return err
 	}
 	return serve(*dir, *listen, *cert, *key, secret)
@@ -53,7 +55,7 @@ func serve(dir, listen, cert, key, token string) error {
 	ctx, stop := untilSignal()
 	defer stop()
 	context.AfterFunc(ctx, func() { s.Close() })
-	fmt.Println("demo: serving", dir, "on", listen)
+	fmt.Fprintln(os.Stderr, "demo: serving", dir, "on", listen)
 	if err := s.ListenAndServeTLS(cert, key); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
