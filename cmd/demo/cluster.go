@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"strings"
@@ -18,7 +19,7 @@ import (
 const private = "private"
 
 // inCluster is `demo serve` and `demo search`.
-func inCluster(command string, args []string) error {
+func inCluster(out io.Writer, command string, args []string) error {
 	fs := flag.NewFlagSet("demo "+command, flag.ExitOnError)
 	dir := fs.String("dir", ".", "serve: the bare repositories, below "+private+"/ for holders of the token; search: where to look")
 	token := fs.String("token-file", "", "file that holds the token")
@@ -38,14 +39,14 @@ func inCluster(command string, args []string) error {
 	}
 	if command == "search" {
 		files, err := leak.Search(*dir, secret)
-		fmt.Fprintln(os.Stdout, files, "files")
+		fmt.Fprintln(out, files, "files")
 		return err
 	}
-	return serve(*dir, *listen, *cert, *key, secret)
+	return serve(out, *dir, *listen, *cert, *key, secret)
 }
 
 // serve serves the repositories in dir over HTTPS until a signal comes.
-func serve(dir, listen, cert, key, token string) error {
+func serve(out io.Writer, dir, listen, cert, key, token string) error {
 	git, err := gittest.NewHandler(dir)
 	if err != nil {
 		return err
@@ -55,7 +56,7 @@ func serve(dir, listen, cert, key, token string) error {
 	ctx, stop := untilSignal()
 	defer stop()
 	context.AfterFunc(ctx, func() { s.Close() })
-	fmt.Fprintln(os.Stderr, "demo: serving", dir, "on", listen)
+	fmt.Fprintln(out, "demo: serving", dir, "on", listen)
 	if err := s.ListenAndServeTLS(cert, key); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}

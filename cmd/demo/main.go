@@ -30,7 +30,7 @@ const grace = 30 * time.Second
 
 func main() {
 	if len(os.Args) > 1 && (os.Args[1] == "serve" || os.Args[1] == "search") {
-		if err := inCluster(os.Args[1], os.Args[2:]); err != nil {
+		if err := inCluster(os.Stdout, os.Args[1], os.Args[2:]); err != nil {
 			fmt.Fprintln(os.Stderr, "demo:", err)
 			os.Exit(1)
 		}
