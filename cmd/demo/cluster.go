@@ -45,14 +45,18 @@ func inCluster(out io.Writer, command string, args []string) error {
 	return serve(out, *dir, *listen, *cert, *key, secret)
 }
 
-// serve serves the repositories in dir over HTTPS until a signal comes.
+// serve serves the repositories in dir, and the files in its data/, over HTTPS until a
+// signal comes.
 func serve(out io.Writer, dir, listen, cert, key, token string) error {
 	git, err := gittest.NewHandler(dir)
 	if err != nil {
 		return err
 	}
 	git.RequireToken(private, token)
-	s := &http.Server{Addr: listen, Handler: git, ReadHeaderTimeout: time.Minute}
+	mux := http.NewServeMux()
+	mux.Handle("/", git)
+	mux.Handle("/data/", http.FileServer(http.Dir(dir)))
+	s := &http.Server{Addr: listen, Handler: mux, ReadHeaderTimeout: time.Minute}
 	ctx, stop := untilSignal()
 	defer stop()
 	context.AfterFunc(ctx, func() { s.Close() })

@@ -10,11 +10,29 @@ import (
 	v1 "github.com/tektoncd/pipeline/pkg/apis/pipeline/v1"
 )
 
+// TestLite fetches the data set that the notebook reads, and cuts it.
 func TestLite(t *testing.T) {
 	t.Parallel()
-	run := start(t, "lite", "green", nil)
+	run := start(t, "lite", "green", func(run *v1.PipelineRun) {
+		setParam(run, "dataset-urls", shared.dataURL())
+		setParam(run, "dataset-names", "census")
+		setParam(run, "papermill-args", "--max-cells=500", "--max-genes=600")
+	})
 	run.wait()
 	run.checkPassed("lite", "_lite", "notebooks")
+
+	v := run.volume()
+	assert.Equal(t, "succeeded", run.records(v)["0-fetch-data"].Status)
+	served, err := shared.inPod(t.Context(), "server", nil, "cat", "/repos/data/"+dataFile)
+	require.NoError(t, err)
+	fetched, err := shared.inPod(t.Context(), "reader", nil, "cat", "/volume/"+run.sub+"/datasets/census/"+dataFile)
+	require.NoError(t, err)
+	assert.Equal(t, digest(served), digest(fetched), "the fetched data")
+	page := string(v["artifacts/output_analysis_lite.html"])
+	assert.Contains(t, page, "Read from: h5/"+dataFile)
+	assert.Contains(t, page, "Cells loaded: 500\n")
+	assert.Contains(t, string(v["STEP_SUMMARY_LITE.md"]), "500 of 700 cells, 600 of 765 genes")
+	run.checked("data fetched by digest, and cut to 500 cells")
 }
 
 // TestOriginal is the other variant, as another user of the same group.

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -68,16 +69,17 @@ func (c *cluster) apply(ctx context.Context, docs []byte) error {
 	return err
 }
 
-// until polls f every two seconds, until it says yes or fails, or ctx ends.
+// until polls f every two seconds, until it says yes or ctx ends. A busy cluster may fail to
+// answer once: only the last error counts.
 func until(ctx context.Context, what string, f func() (bool, error)) error {
 	for {
 		ok, err := f()
-		if ok || err != nil {
-			return err
+		if ok {
+			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("waiting for %s: %w", what, context.Cause(ctx))
+			return errors.Join(fmt.Errorf("waiting for %s: %w", what, context.Cause(ctx)), err)
 		case <-time.After(2 * time.Second):
 		}
 	}

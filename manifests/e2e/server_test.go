@@ -21,6 +21,18 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
+// dataFile is the data set of the demo, as its notebook calls it. Anybody may have it.
+const dataFile = "dli_census.h5ad"
+
+// dataURL is where the pods find it.
+func (c *cluster) dataURL() string { return "https://" + c.gitIP + "/data/" + dataFile }
+
+// copyData takes it out of scanpy's package, in the image of the tools.
+const copyData = `import importlib.util, pathlib, shutil
+found = pathlib.Path(importlib.util.find_spec("scanpy").origin).parent / "datasets" / "10x_pbmc68k_reduced.h5ad"
+pathlib.Path("/repos/data").mkdir()
+shutil.copyfile(found, "/repos/data/` + dataFile + `")`
+
 // server is the name of the pod that serves the repositories, and sees the volume.
 const server = "e2e-server"
 
@@ -82,6 +94,15 @@ func (c *cluster) serverPod() *corev1.Pod {
 				RunAsUser: &id, RunAsGroup: &id, FSGroup: &id,
 				SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 			},
+			InitContainers: []corev1.Container{{
+				Name: "data", Image: c.images.tools, ImagePullPolicy: corev1.PullIfNotPresent,
+				Command: []string{"python3", "-c", copyData},
+				SecurityContext: &corev1.SecurityContext{
+					AllowPrivilegeEscalation: &no, ReadOnlyRootFilesystem: &yes,
+					Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+				},
+				VolumeMounts: []corev1.VolumeMount{{Name: "repos", MountPath: "/repos"}},
+			}},
 			Containers: []corev1.Container{{
 				Name: "server", Image: c.images.demo, ImagePullPolicy: corev1.PullIfNotPresent,
 				Command: []string{"demo", "serve", "--dir=/repos", "--token-file=/secret/token", "--cert=/secret/tls.crt", "--key=/secret/tls.key"},
