@@ -88,7 +88,7 @@ var classes = []Class{
 	{InstallFailed, 14, "Python tools could not be installed", "check the package index and the constraints file; the step's log has pip's own words"},
 	{Busy, 15, "another process is running this step of this run", "wait for it, or use another --run"},
 	{NotRun, 16, "the step did not run because one that it needs did not succeed", "mend the step that the message names"},
-	{Incomplete, 17, "no step failed, but not all eight have run", "run the missing steps, or use `step-runner run --resume`"},
+	{Incomplete, 17, "no step failed, but not all eight have run", "run the missing steps, or use `step-runner run --resume`; in a pipeline look at how the pods of the steps before have ended"},
 
 	{NoGPU, 20, "the driver is there but shows no GPU", "ask for nvidia.com/gpu in the step's limits, or docker run --gpus all; check CUDA_VISIBLE_DEVICES"},
 	{NoDriver, 21, "no NVIDIA driver library in this container", "run on a GPU node with the NVIDIA container runtime, or use --gpu optional"},
