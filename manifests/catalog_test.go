@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	v1 "github.com/tektoncd/pipeline/pkg/apis/pipeline/v1"
 	pipelinev1beta1 "github.com/tektoncd/pipeline/pkg/apis/pipeline/v1beta1"
+	"sigs.k8s.io/yaml"
 )
 
 func newReader(data []byte) *bufio.Reader { return bufio.NewReader(bytes.NewReader(data)) }
@@ -144,6 +146,25 @@ func checkRun(t *testing.T, path string, set *catalog, run *v1.PipelineRun) {
 	assert.LessOrEqual(t, finally, limits.Finally.Duration, "%s: finally", path)
 	assert.LessOrEqual(t, limits.Tasks.Duration+limits.Finally.Duration, limits.Pipeline.Duration, "%s: pipeline", path)
 }
+
+// TestNothingOfAMatrixIsMissed: of a TaskRun that was killed Tekton has no results, and leaves
+// it out of the list; so who takes the list must know how long it should be.
+func TestNothingOfAMatrixIsMissed(t *testing.T) {
+	lists := 0
+	for name, p := range whole(t).pipelines {
+		for _, pt := range p.Spec.Tasks {
+			text, err := yaml.Marshal(pt.Params)
+			require.NoError(t, err)
+			for _, m := range matrixList.FindAllStringSubmatch(string(text), -1) {
+				lists++
+				assert.Contains(t, string(text), "name: expect\n  value: $(tasks."+m[1]+".matrix.length)\n", "%s: %s", name, pt.Name)
+			}
+		}
+	}
+	assert.Equal(t, 1, lists)
+}
+
+var matrixList = regexp.MustCompile(`\$\(tasks\.([a-z-]+)\.results\.[a-z-]+\[\*\]\)`)
 
 // TestOneTaskOnTheGPUNode: with a ReadWriteMany volume papermill goes to a GPU node, and
 // everything else stays away from there, as the controller puts the two templates together.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/step-runner/step-runner/artifacts"
 	"github.com/step-runner/step-runner/artifacts/record"
@@ -16,7 +17,8 @@ import (
 // Merge makes one step 3 of several runs, in each of which papermill ran on its own,
 // each on another GPU say.
 type Merge struct {
-	Runs []string `arg:"" name:"part" help:"Runs whose notebooks to take, in this order."`
+	Runs   []string `arg:"" name:"part" help:"Runs whose notebooks to take, in this order."`
+	Expect int      `help:"How many runs there must be. Fewer are a failure, and so are more. Any number when it is 0." placeholder:"N"`
 
 	facts record.PapermillFacts
 }
@@ -32,9 +34,12 @@ become this step's.
 All runs must be of this run's variant, and of the commit that its step 2 has cloned. A notebook that
 has changed since papermill wrote it is refused.
 
+A run that was lost may be lost from the list too: of a container that was killed, Tekton knows no
+results. With --expect that is a failure, and the notebooks of the others are merged all the same.
+
 Exit status: 0 when papermill succeeded in every run, else that of the first one in which it did not;
-10 when a run is not there or has run something else, 16 when papermill has not run in it, 71 when a
-notebook has changed.`
+10 when a run is not there or has run something else, 16 when papermill has not run in it, 17 when
+there are not as many runs as expected, 71 when a notebook has changed.`
 }
 
 // Validate asks for something to merge.
@@ -66,7 +71,21 @@ func (s *Merge) Run(_ context.Context, j *Job) error {
 			}
 		}
 	}
+	if lost := s.lost(); lost != nil && first == nil {
+		return lost
+	} else if lost != nil {
+		j.Note("%v", lost)
+	}
 	return first
+}
+
+// lost is the failure of a list that is not as long as it should be.
+func (s *Merge) lost() error {
+	if s.Expect <= 0 || len(s.Runs) == s.Expect {
+		return nil
+	}
+	return record.Failf(record.Incomplete, "there should be the notebooks of %d runs, but %d are given: %s", s.Expect, len(s.Runs), strings.Join(s.Runs, ", ")).
+		WithHint("the others were killed or lost before they could tell which they are: look at their containers, on Tekton at the TaskRuns of gpu-notebook that are red")
 }
 
 // merge takes one run's notebooks and returns how its papermill has failed.

@@ -74,6 +74,43 @@ func TestMergeTakesEveryNotebook(t *testing.T) {
 	assert.NoFileExists(t, e.Run.Path("artifacts", "result_b_lite.ipynb"), "outputs of an earlier attempt go")
 }
 
+// TestMergeMissesOne: a notebook that is not on the list must not be taken for one that passed.
+func TestMergeMissesOne(t *testing.T) {
+	e := NewTestEnv(t)
+	mergeClone(t, e.Env, "c1")
+	mergePart(t, e, "one", "a.ipynb", "c1", nil)
+	mergePart(t, e, "two", "b.ipynb", "c1", record.Failf(record.NotebookFailed, "cell 3"))
+	for _, n := range []int{2, 3} {
+		rec, err := Execute(t.Context(), e.Env, &Merge{Runs: []string{"one"}, Expect: n})
+		assert.Equal(t, record.Incomplete, record.AsFailure(err).Kind)
+		assert.Equal(t, record.StatusFailed, rec.Status)
+		assert.Len(t, rec.Facts.(*record.PapermillFacts).Notebooks, 1, "what is there is merged")
+	}
+	rec, err := Execute(t.Context(), e.Env, &Merge{Runs: []string{"one", "two"}, Expect: 3})
+	assert.Equal(t, record.NotebookFailed, record.AsFailure(err).Kind, "the class of what is known to have failed")
+	assert.Contains(t, rec.Notes[len(rec.Notes)-1], "there should be the notebooks of 3 runs, but 2 are given: one, two")
+	_, err = Execute(t.Context(), e.Env, &Merge{Runs: []string{"one"}, Expect: 1})
+	require.NoError(t, err)
+	_, err = Execute(t.Context(), e.Env, &Merge{Runs: []string{"one", "one"}, Expect: 1})
+	assert.Equal(t, record.Incomplete, record.AsFailure(err).Kind, "twice the same is not two")
+}
+
+// TestMergeTakesOneThatWasKilled: its container could not even finish its record.
+func TestMergeTakesOneThatWasKilled(t *testing.T) {
+	e := NewTestEnv(t)
+	mergeClone(t, e.Env, "c1")
+	mergePart(t, e, "one", "a.ipynb", "c1", nil)
+	run := mergePart(t, e, "two", "b.ipynb", "c1", nil)
+	rec, err := run.Read(record.Papermill)
+	require.NoError(t, err)
+	rec.Status, rec.Ended, rec.ExitCode = record.StatusRunning, nil, nil
+	require.NoError(t, run.Write(rec))
+	rec, err = Execute(t.Context(), e.Env, &Merge{Runs: []string{"one", "two"}, Expect: 2})
+	assert.Equal(t, record.Killed, record.AsFailure(err).Kind)
+	assert.Contains(t, err.Error(), "run two: papermill was killed")
+	assert.NotEqual(t, record.StatusSucceeded, rec.Status)
+}
+
 func TestMergeRefuses(t *testing.T) {
 	for name, c := range map[string]struct {
 		spoil func(t *testing.T, e *TestEnv)
