@@ -75,8 +75,9 @@ const liteShape = "import os\nwant = {'lite': (50, 20), 'original': (300, 80)}[o
 
 var liteStyles = map[string]struct{ file, cell string }{
 	"scanpy": {"h5/x.h5ad", "import scanpy as sc\nadata = sc.read('./h5/x.h5ad')\nshape, names = adata.shape, list(adata.var_names)"},
-	"h5py": {"h5/x.h5ad", "import h5py\nfrom anndata.io import read_elem, sparse_dataset\nf = h5py.File('h5/x.h5ad')\n" +
-		"shape, names = sparse_dataset(f['X']).shape, list(read_elem(f['var']).index)"},
+	"lazy": {"h5/x.h5ad", "import anndata as ad, h5py\nfrom anndata.experimental import read_elem_lazy\nf = h5py.File('h5/x.h5ad', 'r')\n" +
+		"adata = ad.AnnData(X=read_elem_lazy(f['X'], (25, f['X'].attrs['shape'][1])), obs=ad.io.read_elem(f['obs']), var=ad.io.read_elem(f['var']))\n" +
+		"shape, names = adata.X.compute().shape, list(adata.var_names)\nassert adata.X.compute().sum() > 0"},
 	"zarr": {"x.zarr", "import zarr\nfrom anndata.io import read_elem\nf = zarr.open('x.zarr')\nshape, names = read_elem(f['X']).shape, list(read_elem(f['var']).index)"},
 }
 
@@ -122,13 +123,16 @@ func TestPapermillLiteStyles(t *testing.T) {
 // TestPapermillLiteHook: what cannot be placed is cut when it is read.
 func TestPapermillLiteHook(t *testing.T) {
 	abs := filepath.Join(t.TempDir(), "x.h5ad")
-	csv, pandas3 := filepath.Join(filepath.Dir(abs), "x.csv"), filepath.Join(filepath.Dir(abs), "pandas3.h5ad")
-	liteMake(t, abs, csv, pandas3)
+	csv, pandas3, zarr := filepath.Join(filepath.Dir(abs), "x.csv"), filepath.Join(filepath.Dir(abs), "pandas3.h5ad"), filepath.Join(filepath.Dir(abs), "x.zarr")
+	liteMake(t, abs, csv, zarr, pandas3)
 	const check = "\nassert adata.shape == (50, 20), adata.shape\nassert 'G79' in adata.var_names"
 	for name, c := range map[string]struct {
 		cell, way string
 		before    record.Shape
 	}{
+		"lazy":           {"import anndata as ad, h5py\nfrom anndata.experimental import read_elem_lazy\nf = h5py.File('" + abs + "')\nadata = ad.AnnData(X=read_elem_lazy(f['X']), var=ad.io.read_elem(f['var']))\nassert adata.X.compute().shape == (50, 20)" + check, record.LiteCut, record.Shape{Cells: 300, Genes: 80}},
+		"a part of Zarr": {"import anndata, zarr\nadata = anndata.AnnData(anndata.io.read_elem(zarr.open('" + zarr + "/X')), var=anndata.io.read_elem(zarr.open_group('" + zarr + "/var', mode='r')))" + check, record.LiteCut, record.Shape{Cells: 300, Genes: 80}},
+		"small Zarr":     {"import anndata, zarr\nz = zarr.open('" + zarr + "')\nadata = anndata.io.read_elem(z)[:40].copy()\nadata.write_zarr('s.zarr')\nassert anndata.io.read_elem(zarr.open('s.zarr')).shape == (40, 20)", record.LiteCut, record.Shape{Cells: 300, Genes: 80}},
 		"absolute":       {"import scanpy as sc\nadata = sc.read('" + abs + "')" + check, record.LiteCut, record.Shape{Cells: 300, Genes: 80}},
 		"pandas 3":       {"import scanpy as sc\nadata = sc.read('" + pandas3 + "')" + check, record.LiteCut, record.Shape{Cells: 300, Genes: 80}},
 		"pandas 3, text": {"import pandas\npandas.options.future.infer_string = True\nimport scanpy as sc\nadata = sc.read_csv('" + csv + "')" + check, record.LiteCut, record.Shape{Cells: 300, Genes: 80}},
@@ -159,6 +163,55 @@ func TestPapermillLiteHook(t *testing.T) {
 				assert.Empty(t, l.Reads)
 			}
 		})
+	}
+}
+
+// liteSquidpy stands in for squidpy, which the tests' Python has not: like its datasets
+// it fetches a file into a cache of its own, and reads that with anndata.
+const liteSquidpy = `import os, urllib.request
+import anndata
+
+def imc(path=None):
+    path = path or os.path.expanduser("~/.cache/squidpy/anndata/imc.h5ad")
+    if not os.path.isfile(path):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        urllib.request.urlretrieve(os.environ["SQUIDPY_URL"], path)
+    return anndata.read_h5ad(path)
+`
+
+// TestPapermillLiteURL: data that a notebook loads from a server itself, in the ways
+// that scanpy and squidpy have.
+func TestPapermillLiteURL(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.h5ad")
+	liteMake(t, path)
+	content, err := os.ReadFile(path)
+	require.NoError(t, err)
+	srv := fetchServer(t)
+	url := srv.Put("/h5/x.h5ad", content)
+	const check = "\nassert adata.shape == (50, 20), adata.shape\nassert 'G79' in adata.var_names"
+	s, dir := liteStep(t,
+		"import os, scanpy as sc\nadata = sc.read('data/loaded.h5ad', backup_url='"+url+"')"+check,
+		"adata = sc.read('data/loaded.h5ad', backup_url='"+url+"')"+check,
+		"import urllib.request\nimport anndata\nurllib.request.urlretrieve('"+url+"', 'retrieved.h5ad')\nadata = anndata.read_h5ad('retrieved.h5ad')"+check,
+		"sc.settings.datasetdir = os.path.abspath('cache')\nos.makedirs('cache')\nurllib.request.urlretrieve('"+url+"', 'cache/pbmc3k_raw.h5ad')\nadata = sc.datasets.pbmc3k()"+check,
+		"import squidpy as sq\nos.environ['SQUIDPY_URL'] = '"+url+"'\nos.environ['HOME'] = os.getcwd()\nadata = sq.datasets.imc()"+check,
+		"marker = ['G79']")
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "squidpy"), 0o775))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "squidpy", "__init__.py"), []byte("from . import datasets\n"), 0o664))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "squidpy", "datasets.py"), []byte(liteSquidpy), 0o664))
+	rec, facts := millRun(t, NewTestEnv(t), t.Context(), s)
+	require.Nil(t, rec.Failure)
+	l := facts.Notebooks[0].Lite
+	assert.Equal(t, record.LiteCut, l.Way)
+	assert.Len(t, srv.Requests("/h5/x.h5ad"), 4, "what is there is not loaded again")
+	var read []string
+	for _, r := range l.Reads {
+		assert.Equal(t, inject.ReadCut, r.Way)
+		assert.Equal(t, record.Shape{Cells: 300, Genes: 80}, r.Before)
+		read = append(read, filepath.Base(r.Path))
+	}
+	for _, name := range []string{"loaded.h5ad", "retrieved.h5ad", "pbmc3k_raw.h5ad", "imc.h5ad"} {
+		assert.Contains(t, read, name)
 	}
 }
 
@@ -277,6 +330,7 @@ func TestPapermillLiteFails(t *testing.T) {
 		way     string
 	}{
 		"for writing": {[]string{read + ", backed='r+')"}, nil, record.PatchMismatch, "300 cells and 80 genes was read at full size: it is opened for writing, too", record.LiteFull},
+		"HDF5's own":  {[]string{"import h5py\nf = h5py.File(h5py.h5f.open(b'" + abs + "'))"}, nil, record.PatchMismatch, "it is read in a way in which it is not cut", record.LiteFull},
 		"an object":   {[]string{"import h5py, io\nf = h5py.File(io.BytesIO(open('" + abs + "', 'rb').read()), 'r')"}, nil, record.PatchMismatch, "it is not read from a file", record.LiteFull},
 		"swallowed":   {[]string{"import os, sys\nos.environ['PATH'] = ''\nsys.executable = '/none'", "try:\n    " + strings.ReplaceAll(read, "\n", "\n    ") + ")\nexcept Exception:\n    pass"}, nil, record.PatchMismatch, "it could not be cut", record.LiteFull},
 		"other error": {[]string{read + ", backed='r+')", "1/0"}, nil, record.NotebookFailed, "cell 2 raised ZeroDivisionError", record.LiteFull},

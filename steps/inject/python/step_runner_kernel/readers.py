@@ -18,17 +18,16 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
-from step_runner_kernel import lazy
+from step_runner_kernel import lazy, shapes
+from step_runner_kernel.reads import Receipt
+from step_runner_kernel.shapes import Shape
+from step_runner_kernel.zarr_hook import ZarrHook
 
 VARIABLE = "STEP_RUNNER_SUBSAMPLE"
-MOST_READS = 200
-
-Shape = tuple[int, int]
 
 
 def arm(path: str) -> None:
@@ -41,46 +40,6 @@ def arm(path: str) -> None:
         receipt = Receipt(os.path.dirname(path))
         receipt.error = f"{path}: {e!r}"
         receipt.write()
-
-
-class Receipt:
-    """What this process has read."""
-
-    def __init__(self, directory: str) -> None:
-        self.path = os.path.join(directory, f"reads-{os.getpid()}-{time.time_ns()}.json")
-        self.pid = os.getpid()
-        self.modules: list[str] = []
-        self.reads: list[dict[str, Any]] = []
-        self.error = ""
-
-    def read(self, path: str, reader: str, way: str, before: Shape, after: Shape, error: str) -> None:
-        entry = {
-            "path": path,
-            "reader": reader,
-            "way": way,
-            "before": {"cells": before[0], "genes": before[1]},
-            "after": {"cells": after[0], "genes": after[1]},
-            "error": error,
-        }
-        if entry in self.reads:
-            return
-        # What was read at full size is told however much there is.
-        if len(self.reads) < MOST_READS or way == "full" and len(self.reads) < 2 * MOST_READS:
-            self.reads.append(entry)
-            self.write()
-
-    def write(self) -> None:
-        if os.getpid() != self.pid:  # A fork tells of itself in a file of its own.
-            self.pid = os.getpid()
-            self.path = os.path.join(
-                os.path.dirname(self.path), f"reads-{self.pid}-{time.time_ns()}.json"
-            )
-        content = {"pid": self.pid, "argv": list(getattr(sys, "orig_argv", []))}
-        content |= {"modules": self.modules, "reads": self.reads, "error": self.error}
-        part = f"{self.path}.{threading.get_ident()}.part"
-        with open(part, "w", encoding="utf-8") as f:
-            json.dump(content, f)
-        os.replace(part, self.path)
 
 
 class Readers:
@@ -112,13 +71,13 @@ class Readers:
         return shape[0] > self.limits[0] or shape[1] > self.limits[1]
 
     @property
-    def _busy(self) -> bool:
+    def busy(self) -> bool:
         """Whether it is we who read, in this thread."""
         return bool(getattr(self._state, "busy", False))
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        before = self._busy
+    def alone(self) -> Iterator[None]:
+        before = self.busy
         self._state.busy = True
         try:
             yield
@@ -131,23 +90,37 @@ class Readers:
 
         @functools.wraps(original)
         def init(file: Any, name: Any, mode: str = "r", *args: Any, **kwargs: Any) -> None:
+            def open_it(name: Any, mode: str) -> None:
+                with self.alone():
+                    original(file, name, mode, *args, **kwargs)
+
             # h5py itself makes a File of an open one's identifier.
             again = type(name).__module__.startswith("h5py")
-            if self._busy or again or mode not in ("r", "r+", "a"):
-                original(file, name, mode, *args, **kwargs)
+            if self.busy or again or mode not in ("r", "r+", "a"):
+                open_it(name, mode)
                 return
             path = _local(name)
             if path is None or not os.path.isfile(path):
-                original(file, name, mode, *args, **kwargs)
-                with self._alone():
-                    self._look(f"<{type(name).__name__}>", "h5py", _h5_shape(file))
+                open_it(name, mode)
+                self.look(f"<{type(name).__name__}>", "h5py", shapes.h5_shape(file))
                 return
-            with self._alone():
-                shape = self._peek(path, lambda: original(file, name, "r", *args, **kwargs), file)
-            small = self._smaller(path, "h5py", shape, mode == "r")
-            original(file, small if small is not None else name, mode, *args, **kwargs)
+            shape = self._peek(path, lambda: open_it(name, "r"), file)
+            small = self.smaller(path, "h5py", shape, mode == "r")
+            open_it(small if small is not None else name, mode)
 
         h5py.File.__init__ = init
+        h5f_open = h5py.h5f.open
+
+        @functools.wraps(h5f_open)
+        def opened(name: Any, *args: Any, **kwargs: Any) -> Any:
+            identifier = h5f_open(name, *args, **kwargs)
+            if not self.busy and isinstance(name, (str, bytes)):
+                with self.alone():
+                    path = os.path.realpath(os.fsdecode(name))
+                    self.read_whole(path, "h5py", shapes.h5_shape(h5py.File(identifier)))
+            return identifier
+
+        h5py.h5f.open = opened
 
     def _peek(self, path: str, open_it: Callable[[], None], file: Any) -> Shape | None:
         """The shape of the AnnData in the file; what cannot be opened is left to the program."""
@@ -156,44 +129,19 @@ class Readers:
         except Exception:
             return None
         try:
-            return _h5_shape(file)
+            shape = shapes.h5_shape(file)
+            if shape is None:
+                for name, member in shapes.h5_members(file):
+                    self.read_whole(f"{path}/{name}", "h5py", member)
+            return shape
         finally:
             file.close()
 
     def _zarr(self, zarr: ModuleType) -> None:
         self._imported("zarr")
-        for name in ("open", "open_group", "open_consolidated"):
-            if hasattr(zarr, name):
-                setattr(zarr, name, self._zarr_open(zarr, getattr(zarr, name)))
+        ZarrHook(self).arm(zarr)
 
-    def _zarr_open(self, zarr: ModuleType, original: Callable[..., Any]) -> Callable[..., Any]:
-        open_group = zarr.open_group
-
-        @functools.wraps(original)
-        def opened(store: Any = None, *args: Any, **kwargs: Any) -> Any:
-            path = _local(store)
-            mode = kwargs.get("mode") or next((a for a in args if isinstance(a, str)), None)
-            if self._busy or mode in ("w", "w-", "x") or store is None:
-                return original(store, *args, **kwargs)
-            if path is None or not os.path.isdir(path):
-                with self._alone():
-                    group = original(store, *args, **kwargs)
-                    self._look(f"<{type(store).__name__}>", "zarr", _zarr_shape(group))
-                return group
-            with self._alone():
-                try:
-                    shape = _zarr_shape(open_group(path, mode="r"))
-                except Exception:
-                    shape = None
-            # No mode is "a", but mostly meant for reading: what is written then goes
-            # into the small copy.
-            small = self._smaller(path, "zarr", shape, mode in ("r", None))
-            with self._alone():
-                return original(small if small is not None else store, *args, **kwargs)
-
-        return opened
-
-    def _look(self, path: str, reader: str, shape: Shape | None) -> None:
+    def look(self, path: str, reader: str, shape: Shape | None) -> None:
         """Tells of data that cannot be cut."""
         if shape is None:
             return
@@ -201,17 +149,30 @@ class Readers:
         error = "it is not read from a file or directory" if way == "full" else ""
         self.receipt.read(path, reader, way, shape, shape, error)
 
-    def _smaller(self, path: str, reader: str, shape: Shape | None, readonly: bool) -> str | None:
+    def read_whole(self, path: str, reader: str, shape: Shape | None) -> None:
+        """Tells of large data that is read in a way in which none is cut."""
+        if shape is not None and self._large(shape) and not self._ours(path, shape):
+            error = "it is read in a way in which it is not cut"
+            self.receipt.read(path, reader, "full", shape, shape, error)
+
+    def _ours(self, path: str, shape: Shape) -> bool:
+        """Whether the data is as small as it gets."""
+        real = os.path.realpath(path)
+        if real.startswith(os.path.realpath(self.directory) + os.sep):
+            return True
+        placed = self.placed.get(real)
+        return placed is not None and (placed["cells"], placed["genes"]) == shape
+
+    def smaller(self, path: str, reader: str, shape: Shape | None, readonly: bool) -> str | None:
         """The path of a small copy of large data that is only read, else None."""
         if shape is None:
             return None
         real = os.path.realpath(path)
-        if real.startswith(os.path.realpath(self.directory) + os.sep):
-            return None
-        placed = self.placed.get(real)
-        if placed is not None and (placed["cells"], placed["genes"]) == shape:
-            before = (placed["before_cells"], placed["before_genes"])
-            self.receipt.read(path, reader, "placed", before, shape, "")
+        if self._ours(path, shape):
+            placed = self.placed.get(real)
+            if placed is not None:
+                before = (placed["before_cells"], placed["before_genes"])
+                self.receipt.read(path, reader, "placed", before, shape, "")
             return None
         if not self._large(shape):
             self.receipt.read(path, reader, "small", shape, shape, "")
@@ -287,7 +248,7 @@ class Readers:
         def reader(*args: Any, **kwargs: Any) -> Any:
             data = original(*args, **kwargs)
             shape = _anndata_shape(data)
-            if self._busy or shape is None or not self._large(shape):
+            if self.busy or shape is None or not self._large(shape):
                 return data
             source = str(args[0]) if args else name
             if getattr(data, "isbacked", False) or type(data).__name__ != "AnnData":
@@ -303,7 +264,7 @@ class Readers:
             return data  # It has been told where its file was opened.
         anndata = sys.modules["anndata"]
         try:
-            with self._alone(), tempfile.TemporaryDirectory(dir=self.directory) as spool:
+            with self.alone(), tempfile.TemporaryDirectory(dir=self.directory) as spool:
                 whole = os.path.join(spool, "data.h5ad")
                 with _any_text(anndata):
                     data.write_h5ad(whole)
@@ -347,33 +308,3 @@ def _any_text(anndata: ModuleType) -> contextlib.AbstractContextManager[None]:
         allow_write_nullable_strings=True
     )
     return allowed
-
-
-def _h5_shape(file: Any) -> Shape | None:
-    """The shape of the AnnData or 10x matrix in an open file, None when there is none.
-    AnnData whose shape cannot be told counts as large: it must not pass for small."""
-    try:
-        if "obs" in file and "var" in file:
-            return _length(file["obs"]), _length(file["var"])
-        if "matrix" in file and "shape" in file["matrix"]:
-            genes, cells = (int(n) for n in file["matrix"]["shape"][:2])
-            return cells, genes
-        for group in file.values():  # 10x of before version 3: a group for each genome.
-            if "barcodes" in group and "genes" in group:
-                return int(group["barcodes"].shape[0]), int(group["genes"].shape[0])
-    except Exception:
-        if file.attrs.get("encoding-type") == "anndata":
-            return sys.maxsize, sys.maxsize
-    return None
-
-
-_zarr_shape = _h5_shape
-
-
-def _length(frame: Any) -> int:
-    if not hasattr(frame, "keys"):  # AnnData of before 0.7: a table.
-        return int(frame.shape[0])
-    index = frame[frame.attrs.get("_index", "_index")]
-    if hasattr(index, "keys"):  # Texts that may be missing, pandas's own since version 3.
-        index = index["values"]
-    return int(index.shape[0])

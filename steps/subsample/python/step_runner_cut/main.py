@@ -107,8 +107,7 @@ def cut(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     target = stores.create_output(request["out"], source)
     cutter = Cutter(progress, request["prune_categories"])
     result["left_out"] = data.write(target, cutter, narrowed(cells, data.cells), narrowed(genes, data.genes), spool)
-    if stores.is_hdf5(target):
-        target.close()
+    stores.finish(target, request["in"])
     result |= {"way": "cut", "after": {"cells": len(cells), "genes": len(genes)}, "kept": named.kept}
     result |= {"cells": cells.tolist(), "genes": genes.tolist(), "cells_sha256": digest(cells), "genes_sha256": digest(genes)}
     if strata:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,22 @@ def size(element: Any) -> int:
     count = element.size or 0
     # Texts lie elsewhere in the file, and their places take 16 bytes each.
     return int(count * element.dtype.itemsize + (count * 16 if element.dtype.kind == "O" else 0))
+
+
+def finish(target: Any, source: str) -> None:
+    """Closes the store, and gathers its metadata where the source's are gathered: some
+    readers take nothing else."""
+    if is_hdf5(target):
+        target.close()
+        return
+    import zarr
+
+    try:
+        gathered = json.loads((Path(source) / "zarr.json").read_bytes()).get("consolidated_metadata")
+    except OSError:
+        gathered = (Path(source) / ".zmetadata").exists()
+    if gathered:
+        zarr.consolidate_metadata(target.store)
 
 
 def copy_attrs(source: Any, target: Any) -> None:
