@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"encoding/base64"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -143,6 +144,19 @@ func TestRedToken(t *testing.T) {
 	run.checked("nor the wrong one")
 }
 
+// TestRedDownload: what could not be fetched is the cause, not the steps that are missing for it.
+func TestRedDownload(t *testing.T) {
+	t.Parallel()
+	run := startRed(t, "red, fetch-not-found", sleeper, func(run *v1.PipelineRun) {
+		setParam(run, "dataset-urls", "https://"+shared.gitIP+"/nothing.h5ad")
+	})
+	run.wait()
+	run.checkRed(red{
+		step: "0-fetch-data", title: "fetch-data", status: "failed", kind: "fetch-not-found", code: 37,
+		says: []string{"dataset nothing from https://" + shared.gitIP + "/nothing.h5ad", "| 3 | papermill | – not run |"},
+	})
+}
+
 func TestRedCancelled(t *testing.T) {
 	t.Parallel()
 	run := startRed(t, "red, signaled", sleeper, nil)
@@ -176,6 +190,43 @@ func TestRedPodDeleted(t *testing.T) {
 	run.wait()
 	run.checkRed(interrupted("| 4 | nbconvert | ✅ succeeded |", "- Step 6 (pytest): `step 3 (papermill) of run "+run.Name+" was interrupted`"))
 	assert.Contains(t, string(run.volume()["artifacts/output_analysis_lite.html"]), "begun")
+}
+
+// TestRedMatrix: of a TaskRun that is lost Tekton has no results. Its notebook is missed all
+// the same, and those of the others are there.
+func TestRedMatrix(t *testing.T) {
+	t.Parallel()
+	names := []string{"01_lost.ipynb", "02_words.ipynb"}
+	_, err := shared.commit(t.Context(), "red-notebooks", "matrix", files{
+		"notebooks/" + names[0]: notebook(sleeper...), "notebooks/" + names[1]: notebook("print('02_words:', 6)"),
+	})
+	require.NoError(t, err)
+	run := start(t, "matrix", "red, incomplete", func(run *v1.PipelineRun) {
+		shared.small(run)
+		setParam(run, "notebook-repo-url", shared.url("red-notebooks"))
+		setParam(run, "notebook-revision", "matrix")
+		setParam(run, "notebook-filenames", names...)
+	})
+	taskRun := func(name string) (found v1.TaskRun) {
+		for _, tr := range run.taskRuns("notebooks") {
+			if slices.ContainsFunc(tr.Spec.Params, func(p v1.Param) bool { return p.Value.StringVal == name }) {
+				found = tr
+			}
+		}
+		return found
+	}
+	run.waitUntil("one notebook's end and the other's cell 2", func() bool {
+		lost, other := taskRun(names[0]), taskRun(names[1])
+		return other.IsSuccessful() && run.inCell(lost.Status.PodName, "2")
+	})
+	_, err = shared.kubectl(t.Context(), nil, "patch", "taskrun", taskRun(names[0]).Name, "--type", "merge", "-p", `{"spec":{"status":"TaskRunCancelled"}}`)
+	require.NoError(t, err)
+	run.wait()
+	run.checkRed(red{
+		step: "3-papermill", title: "step 3 (papermill)", status: "failed", kind: "incomplete", code: 17,
+		says:      []string{"there should be the notebooks of 2 runs, but 1 are given: " + taskRun(names[1]).Name},
+		published: []string{"result_02_words_lite.ipynb", "output_analysis_lite.html"},
+	})
 }
 
 // interrupted is a run whose notebook was told to stop.
@@ -222,16 +273,17 @@ func TestSummaryPodLost(t *testing.T) {
 // waitForCell waits until papermill has begun the cell.
 func (r *pipelineRun) waitForCell(number string) {
 	r.t.Helper()
-	r.waitUntil("cell "+number, func() bool {
-		pod := r.podOf("papermill")
-		if pod == "" {
-			return false
-		}
-		out, err := r.c.kubectl(r.t.Context(), nil, "logs", pod, "--container", "step-papermill")
-		return err == nil && strings.Contains(string(out), "Executing Cell "+number+"-")
-	})
+	r.waitUntil("cell "+number, func() bool { return r.inCell(r.podOf("papermill"), number) })
 	// The cell has begun a moment after papermill says so.
 	time.Sleep(5 * time.Second)
+}
+
+func (r *pipelineRun) inCell(pod, number string) bool {
+	if pod == "" {
+		return false
+	}
+	out, err := r.c.kubectl(r.t.Context(), nil, "logs", pod, "--container", "step-papermill")
+	return err == nil && strings.Contains(string(out), "Executing Cell "+number+"-")
 }
 
 // podOf is the name of the task's pod, "" while it has none.
