@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"syscall"
 
 	"github.com/step-runner/step-runner/artifacts"
 	"github.com/step-runner/step-runner/artifacts/record"
@@ -93,7 +94,8 @@ func (s *Summary) appendForGitHub(j *Job, v artifacts.Verdict) {
 	if name == "" {
 		return
 	}
-	f, err := os.OpenFile(name, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o664)
+	// A pipe that nobody reads must not keep us waiting.
+	f, err := os.OpenFile(name, os.O_APPEND|os.O_CREATE|os.O_WRONLY|syscall.O_NONBLOCK, 0o664)
 	if err != nil {
 		j.Note("GITHUB_STEP_SUMMARY: %v", err)
 		return

@@ -213,6 +213,12 @@ func TestSummaryForGitHub(t *testing.T) {
 	require.NoError(t, err, "it is no part of the verdict")
 	require.Len(t, rec.Notes, 1)
 	assert.Contains(t, rec.Notes[0], "is a directory")
+
+	require.NoError(t, os.Remove(file))
+	require.NoError(t, syscall.Mkfifo(file, 0o600))
+	rec, _, err = summaryExec(t, e.Env)
+	require.NoError(t, err)
+	assert.Len(t, rec.Notes, 1, "a pipe that nobody reads is not waited for")
 }
 
 // TestSummaryThatCannotBePublished: no file may say that the whole workflow is done.

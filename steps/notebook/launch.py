@@ -70,6 +70,9 @@ class Outcome:
 
 def replace(text: str, path: str) -> None:
     part = path + ".part"
+    # What lies there may be of any kind: opening a pipe would wait for its reader.
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(part)
     # A lone surrogate, which a cell can print, must not cost the notebook.
     with open(part, "w", encoding="utf-8", errors="replace") as file:
         file.write(text)

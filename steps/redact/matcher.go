@@ -1,6 +1,11 @@
 package redact
 
-import "math"
+import (
+	"maps"
+	"math"
+	"slices"
+	"strings"
+)
 
 // minPart and the half of a form are the least of a cut-off secret at the end
 // of a text that is taken for one. Less may be a token's well-known prefix.
@@ -18,11 +23,42 @@ type matcher struct {
 	// begin with the byte; longer ones come first.
 	byPair  map[uint16][]string
 	byFirst [256][]string
+	// rests are what may follow where a piece begins, itself included.
+	rests map[string][]string
 }
 
-// newMatcher takes patterns of at least two bytes.
-func newMatcher(patterns []string) *matcher {
-	m := &matcher{width: math.MaxUint8, byPair: map[uint16][]string{}}
+const (
+	// cutForm is the length from which pieces of a form are looked for too: texts are
+	// folded and shortened, by pytest for one.
+	cutForm = 24
+	// longestPiece bounds how much of a form can be seen beside one cut.
+	longestPiece = 16
+)
+
+// pieces are where the pieces of a form begin, and their length.
+func pieces(form string) (starts []int, n int) {
+	if n = min(longestPiece, len(form)/2); len(form) >= cutForm {
+		for at := 0; at < len(form)-n; at += n {
+			starts = append(starts, at)
+		}
+		starts = append(starts, len(form)-n)
+	}
+	return starts, n
+}
+
+// newMatcher takes patterns of at least two bytes. With cut it finds pieces of them
+// too, each as far as the text goes on like the pattern.
+func newMatcher(patterns []string, cut bool) *matcher {
+	m := &matcher{width: math.MaxUint8, byPair: map[uint16][]string{}, rests: map[string][]string{}}
+	if cut {
+		for _, p := range patterns {
+			starts, n := pieces(p)
+			for _, at := range starts {
+				m.rest(p[at:at+n], p[at:])
+			}
+		}
+		patterns = append(slices.Collect(maps.Keys(m.rests)), patterns...)
+	}
 	for _, p := range patterns {
 		m.width, m.longest = min(m.width, len(p)), max(m.longest, len(p))
 	}
@@ -35,6 +71,15 @@ func newMatcher(patterns []string) *matcher {
 	return m
 }
 
+// rest makes known what may follow where piece begins. What begins another rest is
+// part of that.
+func (m *matcher) rest(piece, rest string) {
+	list := m.rests[piece]
+	if !slices.ContainsFunc(list, func(r string) bool { return strings.HasPrefix(r, rest) }) {
+		m.rests[piece] = append(slices.DeleteFunc(list, func(r string) bool { return strings.HasPrefix(rest, r) }), rest)
+	}
+}
+
 func (m *matcher) add(p string) {
 	var last uint16
 	for i := 1; i < m.width; i++ {
@@ -42,7 +87,9 @@ func (m *matcher) add(p string) {
 		m.shift[last] = min(m.shift[last], uint8(m.width-1-i))
 	}
 	m.byPair[last] = insert(m.byPair[last], p)
-	m.byFirst[p[0]] = insert(m.byFirst[p[0]], p)
+	for _, begun := range append(m.rests[p], p) {
+		m.byFirst[p[0]] = insert(m.byFirst[p[0]], begun)
+	}
 }
 
 func pair(a, b byte) uint16 { return uint16(a)<<8 | uint16(b) }
@@ -71,12 +118,27 @@ func (m *matcher) next(text []byte, from int) (start, end int, found bool) {
 		start := i - m.width + 1
 		for _, p := range m.byPair[k] {
 			if hasPrefix(text[start:], p) {
-				return start, start + len(p), true
+				found, end = true, max(end, start+len(p))
+				for _, rest := range m.rests[p] {
+					end = max(end, start+common(text[start:], rest))
+				}
 			}
+		}
+		if found {
+			return start, end, true
 		}
 		i++
 	}
 	return 0, 0, false
+}
+
+// common is how many bytes text and p have in common at their beginning.
+func common(text []byte, p string) int {
+	n := 0
+	for n < min(len(text), len(p)) && text[n] == p[n] {
+		n++
+	}
+	return n
 }
 
 func hasPrefix(text []byte, p string) bool {

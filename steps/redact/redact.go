@@ -29,19 +29,21 @@ type Set struct {
 // patterns are the forms of some secrets.
 type patterns struct {
 	forms []string
-	// m is replaced as a whole, so that readers need no lock.
-	m atomic.Pointer[matcher]
+	// These are replaced as a whole, so that readers need no lock: whole finds the forms,
+	// cut their pieces too.
+	whole, cut atomic.Pointer[matcher]
 }
 
 func (p *patterns) add(f []string) {
 	p.forms = append(p.forms, f...)
 	slices.Sort(p.forms)
 	p.forms = slices.Compact(p.forms)
-	p.m.Store(newMatcher(p.forms))
+	p.whole.Store(newMatcher(p.forms, false))
+	p.cut.Store(newMatcher(p.forms, true))
 }
 
 func (p *patterns) in(b []byte) bool {
-	m := p.m.Load()
+	m := p.whole.Load()
 	if m == nil {
 		return false
 	}
@@ -75,11 +77,12 @@ func (s *Set) learn(secret string, sets ...*patterns) {
 	}
 }
 
-// String returns text with every secret replaced by "***". A text that ends in
-// the middle of a secret, as a shortened message does, has that part replaced
-// when it is at least 8 bytes and half of the secret.
+// String returns text with every secret replaced by "***". So are parts of a secret of
+// at least 24 bytes that was folded or shortened: of what stands on either side of a
+// cut, less than 16 bytes can be left. A text that ends in the middle of a secret has that
+// part replaced when it is at least 8 bytes and half of the secret.
 func (s *Set) String(text string) string {
-	m := s.all.m.Load()
+	m := s.all.cut.Load()
 	if m == nil {
 		return text
 	}

@@ -45,7 +45,7 @@ func (w *writer) write(b []byte, last bool) error {
 		w.held = append(w.held, b...)
 		text = w.held
 	}
-	m := w.set.all.m.Load()
+	m := w.set.all.cut.Load()
 	if m == nil {
 		return w.pass(text)
 	}
