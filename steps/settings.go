@@ -10,6 +10,7 @@ import (
 	"unicode"
 
 	"github.com/step-runner/step-runner/artifacts/record"
+	"github.com/step-runner/step-runner/steps/redact"
 )
 
 // stepSettings are the flags of a step that are not at their defaults, by name. Limits of time
@@ -34,6 +35,9 @@ func addSettings(all map[string]string, prefix string, v reflect.Value) {
 		case !f.IsExported() || effort || f.Tag.Get("placeholder") == "DURATION":
 		case value.Kind() == reflect.Pointer && value.IsNil():
 		default:
+			if env, ok := value.Interface().([]string); ok && flagName(f) == "env" {
+				value = reflect.ValueOf(withoutSecrets(env))
+			}
 			text := settingText(value)
 			// Sizes are shown with a space.
 			if preset, ok := f.Tag.Lookup("default"); strings.ReplaceAll(text, " ", "") != preset && (ok || !value.IsZero()) {
@@ -41,6 +45,19 @@ func addSettings(all map[string]string, prefix string, v reflect.Value) {
 			}
 		}
 	}
+}
+
+// withoutSecrets are [NOTEBOOK:]NAME=VALUE without the values of secrets, which a config
+// file may give and nobody else knows of.
+func withoutSecrets(env []string) (all []string) {
+	for _, kv := range env {
+		name, _, _ := strings.Cut(kv, "=")
+		if redact.NamesSecret(name[strings.LastIndex(name, ":")+1:]) {
+			kv = name + "=***"
+		}
+		all = append(all, kv)
+	}
+	return all
 }
 
 // flagName is what kong calls a field.
