@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -12,7 +13,10 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 )
 
 // tool runs a program and returns what it printed; what it says on stderr is in the error.
@@ -83,4 +87,24 @@ func until(ctx context.Context, what string, f func() (bool, error)) error {
 		case <-time.After(2 * time.Second):
 		}
 	}
+}
+
+// forward returns the address at which a port of the thing can be reached from here, past
+// any NetworkPolicy, until the test ends.
+func (c *cluster) forward(t *testing.T, thing, port string) string {
+	t.Helper()
+	argv := append(c.kubectlArgv(), "port-forward", thing, ":"+port)
+	cmd := exec.Command(argv[0], argv[1:]...)
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	line, err := bufio.NewReader(out).ReadString('\n')
+	require.NoError(t, err, "kubectl port-forward")
+	_, rest, ok := strings.Cut(line, "127.0.0.1:")
+	require.True(t, ok, line)
+	// What it says of each connection must not fill the pipe.
+	go io.Copy(io.Discard, out)
+	number, _, _ := strings.Cut(rest, " ")
+	return "http://127.0.0.1:" + number
 }

@@ -3,17 +3,13 @@
 package e2e
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"io"
 	"net/http"
-	"os/exec"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -113,8 +109,6 @@ func triggered(t *testing.T, trigger, sha string) *v1.PipelineRun {
 // webhook is the EventListener's address on this machine.
 type webhook string
 
-var forwarding = regexp.MustCompile(`Forwarding from (127\.0\.0\.1:\d+)`)
-
 // forward makes the EventListener reachable until the test ends.
 func forward(t *testing.T) webhook {
 	t.Helper()
@@ -123,20 +117,10 @@ func forward(t *testing.T) webhook {
 	require.NoError(t, until(ctx, "the EventListener", func() (bool, error) {
 		var d appsv1.Deployment
 		// It is made by Tekton, and so may not be there yet.
-		return shared.get(ctx, &d, "deployment/"+listener) == nil && d.Status.ReadyReplicas > 0, nil
+		err := shared.get(ctx, &d, "deployment/"+listener)
+		return d.Status.ReadyReplicas > 0, err
 	}))
-	argv := append(shared.kubectlArgv(), "port-forward", "service/"+listener, ":8080")
-	cmd := exec.CommandContext(t.Context(), argv[0], argv[1:]...)
-	out, err := cmd.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() { cmd.Wait() })
-	line, err := bufio.NewReader(out).ReadString('\n')
-	require.NoError(t, err)
-	address := forwarding.FindStringSubmatch(line)
-	require.NotNil(t, address, line)
-	go io.Copy(io.Discard, out)
-	return webhook("http://" + address[1])
+	return webhook(shared.forward(t, "service/"+listener, "8080"))
 }
 
 // send sends what GitHub would; secret signs it, "" sends it without a signature.

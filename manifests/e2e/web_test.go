@@ -3,14 +3,12 @@
 package e2e
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
 	"context"
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -31,7 +29,7 @@ func TestWeb(t *testing.T) {
 	require.NoError(t, shared.applyWeb(t.Context(), run.sub))
 	_, err := shared.kubectl(t.Context(), nil, "rollout", "status", "deployment/step-runner-web", "--timeout=5m")
 	require.NoError(t, err)
-	base := shared.forward(t, "deployment/step-runner-web")
+	base := shared.forward(t, "deployment/step-runner-web", "http")
 
 	v := run.volume()
 	served := 0
@@ -96,24 +94,6 @@ func (c *cluster) applyWeb(ctx context.Context, sub string) error {
 		docs.WriteString("---\n" + string(doc))
 	}
 	return c.apply(ctx, docs.Bytes())
-}
-
-// forward returns the address at which the first port of the thing can be reached from
-// here, past the NetworkPolicy, until the test ends.
-func (c *cluster) forward(t *testing.T, thing string) string {
-	t.Helper()
-	argv := append(c.kubectlArgv(), "port-forward", thing, ":http")
-	cmd := exec.Command(argv[0], argv[1:]...)
-	out, err := cmd.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	line, err := bufio.NewReader(out).ReadString('\n')
-	require.NoError(t, err, "kubectl port-forward")
-	_, rest, ok := strings.Cut(line, "127.0.0.1:")
-	require.True(t, ok, line)
-	port, _, _ := strings.Cut(rest, " ")
-	return "http://127.0.0.1:" + port
 }
 
 // get asks for the address as it is written, dots and all.
