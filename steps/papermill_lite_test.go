@@ -329,18 +329,19 @@ func TestPapermillLiteFails(t *testing.T) {
 		message string
 		way     string
 	}{
-		"for writing": {[]string{read + ", backed='r+')"}, nil, record.PatchMismatch, "300 cells and 80 genes was read at full size: it is opened for writing, too", record.LiteFull},
-		"HDF5's own":  {[]string{"import h5py\nf = h5py.File(h5py.h5f.open(b'" + abs + "'))"}, nil, record.PatchMismatch, "it is read in a way in which it is not cut", record.LiteFull},
-		"an object":   {[]string{"import h5py, io\nf = h5py.File(io.BytesIO(open('" + abs + "', 'rb').read()), 'r')"}, nil, record.PatchMismatch, "it is not read from a file", record.LiteFull},
-		"swallowed":   {[]string{"import os, sys\nos.environ['PATH'] = ''\nsys.executable = '/none'", "try:\n    " + strings.ReplaceAll(read, "\n", "\n    ") + ")\nexcept Exception:\n    pass"}, nil, record.PatchMismatch, "it could not be cut", record.LiteFull},
-		"other error": {[]string{read + ", backed='r+')", "1/0"}, nil, record.NotebookFailed, "cell 2 raised ZeroDivisionError", record.LiteFull},
-		"forged":      {[]string{"import os\nopen(os.path.join(os.path.dirname(os.environ['STEP_RUNNER_SUBSAMPLE']), 'reads-1-1.json'), 'w').write('{')"}, nil, record.PatchMismatch, "receipt reads-1-1.json", record.LiteNoData},
-		"no hook":     {[]string{"import sys\nsys.meta_path[:] = [f for f in sys.meta_path if 'step_runner' not in type(f).__module__]", read + ")", "import anndata"}, nil, record.MissingTool, "did not load step-runner's sitecustomize", record.LiteNoData},
-		"truncated":   {[]string{"import anndata\nadata = anndata.read_h5ad('" + short + "')"}, nil, record.NotebookFailed, "OSError", record.LiteNoData},
-		"shapeless":   {[]string{"import h5py\nwith h5py.File('s.h5ad', 'w') as f:\n    f.attrs['encoding-type'] = 'anndata'\n    f['X'] = [[1]] * 300\n    f.create_group('obs'), f.create_group('var')", "x = h5py.File('s.h5ad')['X'][:]"}, nil, record.NotebookFailed, "could not be cut for the lite variant", record.LiteFull},
-		"no column":   {[]string{read + ")"}, func(s *Papermill) { s.Lite.StratifyBy = "none" }, record.NotebookFailed, "could not be cut for the lite variant", record.LiteFull},
-		"no cells":    {[]string{"x = 1"}, func(s *Papermill) { s.Lite.MaxCells = 0 }, record.Usage, "--max-cells 0", ""},
-		"no data":     {[]string{"x = 1"}, func(s *Papermill) { off := false; s.Lite.Subsample, s.Lite.Data = &off, []string{"x=/none.h5ad"} }, record.BadInput, "data for x: ", ""},
+		"for writing":     {[]string{read + ", backed='r+')"}, nil, record.PatchMismatch, "300 cells and 80 genes was read at full size: it is opened for writing, too", record.LiteFull},
+		"HDF5's own":      {[]string{"import h5py\nf = h5py.File(h5py.h5f.open(b'" + abs + "'))"}, nil, record.PatchMismatch, "it is read in a way in which it is not cut", record.LiteFull},
+		"an object":       {[]string{"import h5py, io\nf = h5py.File(io.BytesIO(open('" + abs + "', 'rb').read()), 'r')"}, nil, record.PatchMismatch, "it is not read from a file", record.LiteFull},
+		"swallowed":       {[]string{"import os, sys\nos.environ['PATH'] = ''\nsys.executable = '/none'", "try:\n    " + strings.ReplaceAll(read, "\n", "\n    ") + ")\nexcept Exception:\n    pass"}, nil, record.PatchMismatch, "it could not be cut", record.LiteFull},
+		"other error":     {[]string{read + ", backed='r+')", "1/0"}, nil, record.NotebookFailed, "cell 2 raised ZeroDivisionError", record.LiteFull},
+		"no hook, placed": {[]string{"import sys\nsys.meta_path[:] = [f for f in sys.meta_path if 'step_runner' not in type(f).__module__]", "import anndata\nadata = anndata.read_h5ad('x.h5ad')\nassert adata.shape == (50, 20)", read + ")"}, func(s *Papermill) { s.Lite.Data = []string{"x.h5ad=" + abs} }, record.MissingTool, "did not load step-runner's sitecustomize", record.LiteCut},
+		"forged":          {[]string{"import os\nopen(os.path.join(os.path.dirname(os.environ['STEP_RUNNER_SUBSAMPLE']), 'reads-1-1.json'), 'w').write('{')"}, nil, record.PatchMismatch, "receipt reads-1-1.json", record.LiteNoData},
+		"no hook":         {[]string{"import sys\nsys.meta_path[:] = [f for f in sys.meta_path if 'step_runner' not in type(f).__module__]", read + ")", "import anndata"}, nil, record.MissingTool, "did not load step-runner's sitecustomize", record.LiteNoData},
+		"truncated":       {[]string{"import anndata\nadata = anndata.read_h5ad('" + short + "')"}, nil, record.NotebookFailed, "OSError", record.LiteNoData},
+		"shapeless":       {[]string{"import h5py\nwith h5py.File('s.h5ad', 'w') as f:\n    f.attrs['encoding-type'] = 'anndata'\n    f['X'] = [[1]] * 300\n    f.create_group('obs'), f.create_group('var')", "x = h5py.File('s.h5ad')['X'][:]"}, nil, record.NotebookFailed, "could not be cut for the lite variant", record.LiteFull},
+		"no column":       {[]string{read + ")"}, func(s *Papermill) { s.Lite.StratifyBy = "none" }, record.NotebookFailed, "could not be cut for the lite variant", record.LiteFull},
+		"no cells":        {[]string{"x = 1"}, func(s *Papermill) { s.Lite.MaxCells = 0 }, record.Usage, "--max-cells 0", ""},
+		"no data":         {[]string{"x = 1"}, func(s *Papermill) { off := false; s.Lite.Subsample, s.Lite.Data = &off, []string{"x=/none.h5ad"} }, record.BadInput, "data for x: ", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

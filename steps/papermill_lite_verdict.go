@@ -87,10 +87,10 @@ func liteFailure(l *record.Lite, receipts int, v *notebook.Verdict) *record.Fail
 	case l.Error != "":
 		return record.Failf(record.PatchMismatch, "--subsample: what the notebook has read is not known: %s", l.Error).
 			WithHint("look for what writes into the run's work/papermill, or give --no-subsample")
-	case receipts == 0 && imported && len(l.Placed) == 0:
+	case receipts == 0 && imported: // What was placed need not be all that it reads.
 		l.Error = "its Python did not load step-runner's sitecustomize"
 		return record.Failf(record.MissingTool, "--subsample: the notebook may have read data at full size: %s", l.Error).
-			WithHint("Python's options -S, -E and -I in the kernel's argv, and a PYTHONPATH of the kernel's own, switch it off; or give --data PATH=FILE, or --no-subsample")
+			WithHint("Python's options -S, -E and -I in the kernel's argv, and a PYTHONPATH of the kernel's own, switch it off; or give --no-subsample")
 	}
 	return nil
 }

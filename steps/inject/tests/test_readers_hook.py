@@ -164,6 +164,15 @@ for i, code in enumerate(json.loads({json.dumps(list(FULL.values()))!r})):
         assert new[0]["error"], name
 
 
+def test_made_of_no_file(tmp_path: Path) -> None:
+    process = Process(tmp_path / "data")
+    # It stands in for the library, which makes AnnData of a database.
+    (process.dir / "cellxgene_census.py").write_text(f"import anndata as ad\ndef get_anndata():\n{MAKE.replace(chr(10), chr(10) + ' ')}\n return a\n")
+    out = process.hooked("sys.path.insert(0, '.')\nimport cellxgene_census\nprint(cellxgene_census.get_anndata().shape)")
+    assert out.strip() == "(50, 20)"
+    assert [r["way"] for r in process.reads()] == ["cut"]
+
+
 def test_quiet(tmp_path: Path) -> None:
     process = Process(tmp_path / "data")
     process.hooked(MAKE + "\n".join(QUIET.values()))

@@ -62,6 +62,7 @@ class Readers:
             lazy.after_import(name, self._module("read"))
         for name in ("scanpy.datasets", "squidpy.datasets"):
             lazy.after_import(name, self._module(""))
+        lazy.after_import("cellxgene_census", self._module("get_anndata"))
 
     def _imported(self, name: str) -> None:
         self.receipt.modules.append(name)
