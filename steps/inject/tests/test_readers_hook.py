@@ -88,6 +88,7 @@ asyncio.run(read())
 # Statements that read nothing large.
 QUIET = {
     "what it writes": "a.write_zarr('own.zarr'); a.write_h5ad('own.h5ad')",
+    "what it changes of it": "g = zarr.open_group('p.zarr', mode='w'); ad.io.write_elem(g, '/', a); g['layers/d'][3:7, 2] = 1",
     "a small part of it": "a[:50, :20].copy().write_zarr('s.zarr'); assert ad.read_zarr('s.zarr').shape == (50, 20)",
     "in memory": "ad.io.write_elem(zarr.open_group(zarr.storage.MemoryStore(), mode='w'), 'a', a)",
     "other arrays": "z = zarr.open('n.zarr', mode='w', shape=(900, 900), chunks=(90, 90)); z[:5] = 1; assert zarr.open('n.zarr')[0, 0] == 1",
