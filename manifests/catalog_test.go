@@ -166,6 +166,24 @@ func TestNothingOfAMatrixIsMissed(t *testing.T) {
 
 var matrixList = regexp.MustCompile(`\$\(tasks\.([a-z-]+)\.results\.[a-z-]+\[\*\]\)`)
 
+// TestNothingHidesTheVerdict: the last step's exit code is what makes a PipelineRun red.
+func TestNothingHidesTheVerdict(t *testing.T) {
+	set := whole(t)
+	steps := set.tasks["final-summary"].Spec.Steps
+	assert.Equal(t, "step-runner-summary", steps[len(steps)-1].Ref.Name)
+	assert.Empty(t, steps[len(steps)-1].OnError)
+	verdicts := 0
+	for name, p := range set.pipelines {
+		for _, pt := range p.Spec.Finally {
+			verdicts++
+			assert.Equal(t, "final-summary", pt.TaskRef.Name, name)
+			assert.Empty(t, pt.OnError, name)
+			assert.Empty(t, pt.When, name)
+		}
+	}
+	assert.Equal(t, 3, verdicts)
+}
+
 // TestOneTaskOnTheGPUNode: with a ReadWriteMany volume papermill goes to a GPU node, and
 // everything else stays away from there, as the controller puts the two templates together.
 func TestOneTaskOnTheGPUNode(t *testing.T) {
