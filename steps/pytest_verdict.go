@@ -35,6 +35,9 @@ const (
 func (t *pytestRun) count() {
 	f, c := t.facts, t.counts
 	f.Tests, f.Passed, f.Failures, f.Errors, f.Skipped, f.XFailed, f.Seconds = c.Tests, c.Passed, c.Failures, c.Errors, c.Skipped, c.XFailed, c.Seconds
+	if again := t.report.Retried; len(again) > 0 {
+		t.Note("%d times a test was tried again, first %s", len(again), strings.Trim(again[0].Classname+"::"+again[0].Name, ":"))
+	}
 	for _, test := range t.report.Tests {
 		for _, o := range test.Outcomes {
 			if (o.Kind == junit.Failure || o.Kind == junit.Error) && len(f.Failed) < pytestFailures {

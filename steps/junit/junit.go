@@ -40,6 +40,8 @@ const (
 type Report struct {
 	Suites []Suite
 	Tests  []Test
+	// Retried are attempts at tests that were tried again; they are not among Tests.
+	Retried []Test
 }
 
 // Suite is what one suite says of itself.
@@ -151,7 +153,10 @@ func (rep *Report) add(s gojunit.Suite) {
 			test.Outcomes = append(test.Outcomes, o)
 		}
 	}
-	rep.Tests = append(rep.Tests[:first], joinTeardowns(rep.Tests[first:])...)
+	tests := joinTeardowns(rep.Tests[first:])
+	declared, _ := strconv.Atoi(attr("tests"))
+	tests, retried := takeRetried(tests, len(tests)-declared)
+	rep.Tests, rep.Retried = append(rep.Tests[:first], tests...), append(rep.Retried, retried...)
 	for _, inner := range s.Suites {
 		rep.add(inner)
 	}
@@ -182,7 +187,7 @@ func joinTeardowns(tests []Test) []Test {
 	failed := map[string]int{}
 	joined := tests[:0]
 	for _, t := range tests {
-		id := t.File + "\x00" + t.Classname + "\x00" + t.Name
+		id := t.id()
 		if i, ok := failed[id]; ok && t.only(Error) {
 			joined[i].Outcomes = append(joined[i].Outcomes, t.Outcomes...)
 			joined[i].Seconds = max(joined[i].Seconds, t.Seconds)
@@ -197,6 +202,27 @@ func joinTeardowns(tests []Test) []Test {
 	}
 	return joined
 }
+
+// takeRetried takes out attempts at tests that were tried again, as pytest-rerunfailures
+// does: each has a testcase without any outcome, as if it had passed, followed by another
+// of its name. The suite does not count them, so that there are surplus testcases more
+// than it says.
+func takeRetried(tests []Test, surplus int) (kept, retried []Test) {
+	if surplus <= 0 || surplus == len(tests) {
+		return tests, nil
+	}
+	for i, t := range tests {
+		again := i+1 < len(tests) && tests[i+1].id() == t.id()
+		if len(t.Outcomes) == 0 && again && len(retried) < surplus {
+			retried = append(retried, t)
+		} else {
+			kept = append(kept, t)
+		}
+	}
+	return kept, retried
+}
+
+func (t Test) id() string { return t.File + "\x00" + t.Classname + "\x00" + t.Name }
 
 func (t Test) only(kind string) bool {
 	return len(t.Outcomes) > 0 && !slices.ContainsFunc(t.Outcomes, func(o Outcome) bool { return o.Kind != kind })

@@ -66,6 +66,21 @@ func TestSameNameTwiceIsTwoTestsUnlessATeardown(t *testing.T) {
 }
 
 // What pytest writes when a test calls pytest.exit.
+// As pytest-rerunfailures writes them: the suite counts a test once.
+func TestAttemptsAreNotTests(t *testing.T) {
+	const cases = `<testcase classname="a" name="flaky" time="0.1"/><testcase classname="a" name="flaky" time="0.2"/><testcase classname="a" name="b"/>` +
+		`<testcase classname="a" name="never"/><testcase classname="a" name="never"><skipped message="gave up"/></testcase>`
+	rep := read(t, `<testsuites><testsuite tests="3">`+cases+`</testsuite></testsuites>`)
+	c := rep.Counts()
+	assert.Equal(t, []int{3, 2, 1, 2}, []int{c.Tests, c.Passed, c.Skipped, len(rep.Retried)})
+	assert.Equal(t, "flaky", rep.Retried[0].Name)
+	for _, tests := range []string{"5", "", "0"} {
+		rep := read(t, `<testsuites><testsuite tests="`+tests+`">`+cases+`</testsuite></testsuites>`)
+		assert.Equal(t, 5, rep.Counts().Tests, tests)
+		assert.Empty(t, rep.Retried)
+	}
+}
+
 func TestUnfinishedIsNotPassed(t *testing.T) {
 	rep := read(t, `<testsuite><testcase classname="m" name="a"/><testcase time="0.000"/></testsuite>`)
 	assert.Equal(t, Counts{Tests: 1, Passed: 1, Unfinished: 1}, rep.Counts())
