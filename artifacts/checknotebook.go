@@ -11,7 +11,7 @@ import (
 // execution count or a start time at a cell, or, where there is no cell, a start
 // time at the notebook.
 func checkNotebook(r io.Reader) error {
-	n := notebookScan{d: json.NewDecoder(r)}
+	n := notebookScan{d: json.NewDecoder(newPythonJSON(r))}
 	n.d.UseNumber()
 	if err := n.value("", 0); err != nil {
 		if errors.Is(err, io.EOF) {
