@@ -184,6 +184,20 @@ func TestNothingHidesTheVerdict(t *testing.T) {
 	assert.Equal(t, 3, verdicts)
 }
 
+// TestARunIsItsPipelineRuns: a name that comes again must not find the records of the first.
+func TestARunIsItsPipelineRuns(t *testing.T) {
+	for name, p := range whole(t).pipelines {
+		for _, pt := range slices.Concat(p.Spec.Tasks, p.Spec.Finally) {
+			if pt.TaskRef.Name == "gpu-notebook" {
+				continue // It has a run of its own, by its TaskRun.
+			}
+			i := slices.IndexFunc(pt.Params, func(p v1.Param) bool { return p.Name == "run" })
+			require.GreaterOrEqual(t, i, 0, "%s: %s", name, pt.Name)
+			assert.Equal(t, "$(context.pipelineRun.name)@$(context.pipelineRun.uid)", pt.Params[i].Value.StringVal, "%s: %s", name, pt.Name)
+		}
+	}
+}
+
 // TestOneTaskOnTheGPUNode: with a ReadWriteMany volume papermill goes to a GPU node, and
 // everything else stays away from there, as the controller puts the two templates together.
 func TestOneTaskOnTheGPUNode(t *testing.T) {

@@ -41,7 +41,7 @@ type cli struct {
 // globals are the flags of every command.
 type globals struct {
 	Workspace string   `group:"global" seed:"DOCKER_WRITEABLE_DIR" placeholder:"DIR" help:"Directory that all steps of all runs share."`
-	Run       string   `group:"global" placeholder:"ID" help:"The run that this step belongs to. Made up when absent."`
+	Run       string   `group:"global" placeholder:"ID[@OWNER]" help:"The run that this step belongs to. Made up when absent. With an owner, such as a PipelineRun's uid, a run of that name that is another's is refused."`
 	Variant   string   `group:"global" enum:"lite,original" default:"lite" placeholder:"lite|original" help:"Which variant of the workflow this is."`
 	Result    []string `group:"global" placeholder:"FILE" help:"Write a small result of the step to this file; its name says which, as Tekton has it. May be repeated. The results are ${results}."`
 	JSON      bool     `group:"global" name:"json" help:"Print the record of the step on stdout as JSON."`

@@ -12,6 +12,10 @@ import (
 // outside the workflow do without when none is given.
 func (p *process) open(step steps.Step) error {
 	g := p.cli.Globals
+	id, owner, err := artifacts.SplitRun(g.Run)
+	if err != nil {
+		return err
+	}
 	resume, workflow := "", step.ID().Step > 0
 	if r, ok := step.(*steps.Run); ok {
 		resume, workflow = r.Resume, true
@@ -22,14 +26,17 @@ func (p *process) open(step steps.Step) error {
 			WithHint("give --workspace DIR, or set STEP_RUNNER_WORKSPACE or DOCKER_WRITEABLE_DIR")
 	case g.Workspace == "" || isInstall(step) && g.Run == "":
 		return nil
-	case resume != "" && g.Run != "" && g.Run != resume:
-		return record.Failf(record.Usage, "--resume %s contradicts --run %s", resume, g.Run).WithHint("give one of them")
+	case resume != "" && id != "" && id != resume:
+		return record.Failf(record.Usage, "--resume %s contradicts --run %s", resume, id).WithHint("give one of them")
 	}
 	w, err := artifacts.OpenWorkspace(g.Workspace)
 	if err != nil {
 		return err
 	}
-	r, err := p.openRun(w, resume)
+	r, err := p.openRun(w, resume, id)
+	if err == nil && owner != "" {
+		err = r.Claim(owner)
+	}
 	if err != nil {
 		return err
 	}
@@ -47,11 +54,10 @@ func isInstall(step steps.Step) bool {
 	return ok
 }
 
-func (p *process) openRun(w *artifacts.Workspace, resume string) (*artifacts.Run, error) {
+func (p *process) openRun(w *artifacts.Workspace, resume, id string) (*artifacts.Run, error) {
 	if resume != "" {
 		return w.FindRun(resume)
 	}
-	id := p.cli.Globals.Run
 	if id == "" {
 		id = artifacts.NewRunID(p.env.Now())
 		p.env.Log.Info("no --run was given: this is a new one", "run", id)
