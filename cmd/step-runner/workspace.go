@@ -33,10 +33,7 @@ func (p *process) open(step steps.Step) error {
 	if err != nil {
 		return err
 	}
-	r, err := p.openRun(w, resume, id)
-	if err == nil && owner != "" {
-		err = r.Claim(owner)
-	}
+	r, err := p.openRun(w, resume, id, owner)
 	if err != nil {
 		return err
 	}
@@ -54,15 +51,20 @@ func isInstall(step steps.Step) bool {
 	return ok
 }
 
-func (p *process) openRun(w *artifacts.Workspace, resume, id string) (*artifacts.Run, error) {
-	if resume != "" {
-		return w.FindRun(resume)
-	}
-	if id == "" {
+func (p *process) openRun(w *artifacts.Workspace, resume, id, owner string) (*artifacts.Run, error) {
+	if id == "" && resume == "" {
 		id = artifacts.NewRunID(p.env.Now())
 		p.env.Log.Info("no --run was given: this is a new one", "run", id)
 	}
-	return w.OpenRun(id)
+	open := w.OpenRun
+	if resume != "" {
+		id, open = resume, w.FindRun
+	}
+	r, err := open(id)
+	if err == nil && owner != "" {
+		err = r.Claim(owner)
+	}
+	return r, err
 }
 
 // settleVariant makes a step that joins a run take the variant of its records,

@@ -302,3 +302,33 @@ func (r *pipelineRun) deletePod(task string, flags ...string) {
 	require.NoError(r.t, err)
 	r.checked("pod of %s deleted", task)
 }
+
+// TestRedNameAgain: a PipelineRun that has the name of an earlier one must not pass by what
+// that has left. Nothing of the earlier one is touched.
+func TestRedNameAgain(t *testing.T) {
+	t.Parallel()
+	name := func(run *v1.PipelineRun) { run.GenerateName, run.Name = "", "name-again" }
+	first := startRed(t, "green, then red", []string{"print('The answer: 42')"}, name)
+	first.wait()
+	require.True(t, first.green(), first.row.seen)
+	before := first.volume()
+	_, err := shared.kubectl(t.Context(), nil, "delete", "pipelinerun", first.Name)
+	require.NoError(t, err)
+
+	run, err := shared.example("lite")
+	require.NoError(t, err)
+	name(run)
+	run.Spec.Params, run.Spec.Workspaces = first.Spec.Params, first.Spec.Workspaces
+	require.NoError(t, shared.create(t.Context(), run))
+	first.PipelineRun = run
+	first.wait()
+	assert.False(t, first.green())
+	assert.Equal(t, "bad-input", first.result("failure-kind"))
+	assert.Equal(t, "incomplete", first.result("verdict"))
+	assert.Contains(t, first.logs(t.Context(), "-1"), "run name-again of this workspace is not ours: it belongs to")
+	after := first.volume()
+	for path, data := range before {
+		assert.Equal(t, digest(data), digest(after[path]), path)
+	}
+	first.checked("%d files of the first are as they were", len(before))
+}
