@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -125,6 +126,9 @@ func (c *converter) convert(ctx context.Context, i int, r rendering) error {
 		return err
 	}
 	if err := c.nbconvert(ctx, templates, src, made); err != nil {
+		return err
+	}
+	if err := notebook.ClosePage(made); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if err := c.check(n, made); err != nil {

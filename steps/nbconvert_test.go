@@ -57,7 +57,7 @@ func TestNbconvert(t *testing.T) {
 	require.NoError(t, os.WriteFile(path, nbtest.New(
 		nbtest.Text("# Title\n![](logo.png) ![](made.png) and $x^2$"),
 		nbtest.Code("import shutil\nshutil.copy('logo.png', 'made.png')\nprint('<b>the output</b>')"),
-		nbtest.Code("from IPython.display import HTML, Javascript, display\ndisplay(HTML('<table><tr><td>cell</td></tr></table><script>evil()</script>'))\ndisplay(Javascript('evil()'))"),
+		nbtest.Code("from IPython.display import HTML, Javascript, display\ndisplay(HTML('<table><tr><td>cell</td></tr></table><script>evil()</script>'))\ndisplay(Javascript('evil()'))\ndisplay(HTML('<p>the end of a page</body></html>'))"),
 		nbtest.Code("raise ValueError('the reason')"),
 		nbtest.Code("print('never run')"),
 	), 0o664))
@@ -72,7 +72,7 @@ func TestNbconvert(t *testing.T) {
 	assert.Equal(t, "artifacts/output_analysis_lite.html", rec.Outputs[0].Path)
 	page := convertPage(t, e, "output_analysis_lite.html")
 	assert.True(t, strings.HasSuffix(strings.TrimSpace(page), "</html>"))
-	for _, want := range []string{"Title", "&lt;b&gt;the output&lt;/b&gt;", "<td>cell</td>", "the reason", "never run", "<title>output_analysis_lite</title>"} {
+	for _, want := range []string{"Title", "&lt;b&gt;the output&lt;/b&gt;", "<td>cell</td>", "the end of a page", "the reason", "never run", "<title>output_analysis_lite</title>"} {
 		assert.Contains(t, page, want)
 	}
 	assert.Len(t, convertImages.FindAllString(page, -1), 2, "the image of the clone, and the one that the notebook made")

@@ -52,6 +52,7 @@ func WriteTemplate(dir string, scripts bool, banner string) error {
 	}
 	page := bytes.Replace(template, []byte("CONTENT_SECURITY_POLICY"), []byte(p), 1)
 	page = bytes.Replace(page, []byte("PAGE_BANNER"), []byte(banner), 1)
+	page = bytes.Replace(page, []byte("<!-- PAGE_END -->"), []byte(pageEnd), 1)
 	return errors.Join(
 		os.WriteFile(filepath.Join(dir, "index.html.j2"), page, 0o664),
 		os.WriteFile(filepath.Join(dir, "conf.json"), templateConf, 0o664),
@@ -67,6 +68,19 @@ type Page struct {
 	// External are the hosts' addresses that scripts, styles, images or frames of
 	// the outputs would be loaded from.
 	External []string
+}
+
+// pageEnd stands in a page after the last cell.
+const pageEnd = "<!-- step-runner: the last cell ends here -->"
+
+// ClosePage puts the end tags back that nbconvert loses when an output has a stray
+// </html>: it parses what it has written, and takes the first one for the last.
+func ClosePage(path string) error {
+	text, err := os.ReadFile(path)
+	if err != nil || !bytes.HasSuffix(bytes.TrimSpace(text), []byte(pageEnd)) {
+		return err
+	}
+	return os.WriteFile(path, append(text, "</main>\n</body>\n</html>\n"...), 0o664)
 }
 
 // ReadPage reads a page of nbconvert's. An error says why it is not whole.
