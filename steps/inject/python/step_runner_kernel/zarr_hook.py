@@ -18,8 +18,14 @@ if TYPE_CHECKING:
 
 OPENERS = ("open", "open_group", "open_array", "open_consolidated", "group", "load")
 METADATA = {"zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata"}
-# What reads files in zarr 3 and 2, and by which method.
-STORES = {"LocalStore": "get", "FsspecStore": "get", "DirectoryStore": "__getitem__", "NestedDirectoryStore": "__getitem__", "FSStore": "__getitem__"}
+# What reads files in zarr 3 and 2, and by which methods.
+STORES = {
+    "LocalStore": ("get",),
+    "FsspecStore": ("get",),
+    "DirectoryStore": ("__getitem__",),
+    "NestedDirectoryStore": ("__getitem__",),
+    "FSStore": ("__getitem__", "getitems"),
+}
 
 
 class ZarrHook:
@@ -89,17 +95,21 @@ class ZarrHook:
 
     def _watch(self, module: ModuleType) -> None:
         """Looks at each read of a store of files."""
-        for name, method in STORES.items():
+        for name, methods in STORES.items():
             store = getattr(module, name, None)
-            if store is not None and method in vars(store):
-                setattr(store, method, self._get(getattr(store, method)))
+            for method in methods:
+                if store is not None and method in vars(store):
+                    setattr(store, method, self._get(getattr(store, method)))
 
     def _get(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
-        def get(self_: Any, key: Any, *args: Any, **kwargs: Any) -> Any:
-            if str(key).rsplit("/", 1)[-1] not in METADATA:
-                self._read(_directory(self_), str(key))
-            return original(self_, key, *args, **kwargs)
+        def get(store: Any, keys: Any, *args: Any, **kwargs: Any) -> Any:
+            keys = keys if isinstance(keys, str) else list(keys)
+            for key in [keys] if isinstance(keys, str) else keys:
+                if key.rsplit("/", 1)[-1] not in METADATA:
+                    self._read(_directory(store), key)
+                    break  # They are of one array.
+            return original(store, keys, *args, **kwargs)
 
         return get
 
