@@ -66,8 +66,8 @@ func TestPytestSampleRepositoryByTwoRunsAtOnce(t *testing.T) {
 		rec, err := r.Run.Read(record.Pytest)
 		require.NoError(t, err)
 		f := rec.Facts.(*record.PytestFacts)
-		assert.Equal(t, 5, f.Passed)
-		assert.Equal(t, 5, f.Tests)
+		assert.Equal(t, 8, f.Passed)
+		assert.Equal(t, 8, f.Tests)
 		require.NotNil(t, f.Coverage, "the project says what coverage measures")
 		assert.Positive(t, *f.Coverage)
 		assert.Equal(t, pytestAllReports, pytestOutputs(rec))
@@ -94,10 +94,10 @@ func TestPytestSampleRepositoryByTwoRunsAtOnce(t *testing.T) {
 	require.NoError(t, os.Remove(markers[0]))
 	_, f := pytestExecute(t, t.Context(), e.other(t, "third"), pytestSample(t))
 	assert.False(t, f.Env.Cached)
-	assert.Equal(t, 5, f.Passed)
+	assert.Equal(t, 8, f.Passed)
 	_, f = pytestExecute(t, t.Context(), e.other(t, "fourth"), pytestSample(t))
 	assert.True(t, f.Env.Cached)
-	assert.Equal(t, 5, f.Passed)
+	assert.Equal(t, 8, f.Passed)
 }
 
 // With workers a session has no list of tests of its own; the receipt must say

@@ -10,10 +10,12 @@ import (
 	"unicode"
 
 	"github.com/step-runner/step-runner/artifacts/record"
+	"github.com/step-runner/step-runner/steps/fetch"
 	"github.com/step-runner/step-runner/steps/redact"
 )
 
-// stepSettings are the flags of a step that are not at their defaults, by name. Limits of time
+// stepSettings are the flags of a step that are not at their defaults, by name, without
+// credentials: a config file may give some that nobody knows of yet. Limits of time
 // and flags tagged effort are left out: they bear on how hard it tries, not on what
 // comes of it.
 func stepSettings(step Step) map[string]string {
@@ -38,7 +40,7 @@ func addSettings(all map[string]string, prefix string, v reflect.Value) {
 			if env, ok := value.Interface().([]string); ok && flagName(f) == "env" {
 				value = reflect.ValueOf(withoutSecrets(env))
 			}
-			text := settingText(value)
+			text := fetch.Unsigned(settingText(value))
 			// Sizes are shown with a space.
 			if preset, ok := f.Tag.Lookup("default"); strings.ReplaceAll(text, " ", "") != preset && (ok || !value.IsZero()) {
 				all[prefix+flagName(f)] = text

@@ -224,7 +224,8 @@ func TestRunHasEveryFlagOfTheSteps(t *testing.T) {
 		}
 	}
 	for _, node := range root.Children {
-		if step, ok := node.Target.Addr().Interface().(steps.Step); ok && step.ID().Step > 0 {
+		// merge stands for papermill where a matrix has run it.
+		if step, ok := node.Target.Addr().Interface().(steps.Step); ok && step.ID().Step > 0 && node.Name != "merge" {
 			for _, set := range settingsOf(root, node) {
 				if set.String() != "clone.tests" {
 					assert.True(t, inRun[set.String()], "run lacks %s of %s", set, node.Name)

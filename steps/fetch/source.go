@@ -138,13 +138,17 @@ var signed = []string{"signature", "expires", "policy", "key-pair-id", "awsacces
 func (s Source) Key() string {
 	q := s.URL.Query()
 	for name := range q {
-		lower := strings.ToLower(name)
-		if slices.Contains(signed, lower) || strings.HasPrefix(lower, "x-amz-") || strings.HasPrefix(lower, "x-goog-") {
+		if signs(name) {
 			q.Del(name)
 		}
 	}
 	sum := sha256.Sum256([]byte(s.String() + "?" + q.Encode()))
 	return hex.EncodeToString(sum[:16])
+}
+
+func signs(name string) bool {
+	name = strings.ToLower(name)
+	return slices.Contains(signed, name) || strings.HasPrefix(name, "x-amz-") || strings.HasPrefix(name, "x-goog-")
 }
 
 // Secrets are the parts of the URL that nobody should read.
@@ -174,6 +178,27 @@ func QuerySecrets(u *url.URL) []string {
 		}
 	}
 	return all
+}
+
+var (
+	address  = regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://[^\s"'<>]+`)
+	userinfo = regexp.MustCompile(`://[^/?#]*@`)
+	argument = regexp.MustCompile(`([?&])([^=&#]*)=[^&#]*`)
+)
+
+// Unsigned is a text without what gives access in the URLs in it: credentials before the
+// host, and in the query the values that sign, or that are secrets by their names. Two
+// texts that differ in nothing else ask for the same.
+func Unsigned(text string) string {
+	return address.ReplaceAllStringFunc(text, func(u string) string {
+		return argument.ReplaceAllStringFunc(userinfo.ReplaceAllString(u, "://"), func(arg string) string {
+			m := argument.FindStringSubmatch(arg)
+			if name, err := url.QueryUnescape(m[2]); err == nil && !signs(name) && !secretName.MatchString(name) {
+				return arg
+			}
+			return m[1] + m[2] + "=***"
+		})
+	})
 }
 
 // MayCarryToken says whether a token is safe on the way to u: over TLS, or to this
