@@ -50,14 +50,24 @@ func TokenVars() []string { return slices.Clone(tokenVars) }
 
 // ChildEnv is this process's environment without any variable that is known to
 // hold a token of step-runner's or the name of its file, or whose value contains one,
-// plus extra; the last of a name counts.
+// plus extra; the last of a name counts. PYTHONOPTIMIZE is left out, since with it no
+// assert of a notebook or a test checks anything.
 func (j *Job) ChildEnv(extra ...string) []string {
 	env := slices.DeleteFunc(slices.Clone(j.Environ), func(kv string) bool {
 		name, value, _ := strings.Cut(kv, "=")
 		ours := strings.HasPrefix(name, "STEP_RUNNER_") && strings.Contains(name, "TOKEN")
-		return ours || slices.Contains(tokenVars, name) || j.Secrets.Withheld([]byte(value))
+		return ours || name == optimizeVar || slices.Contains(tokenVars, name) || j.Secrets.Withheld([]byte(value))
 	})
 	return append(append(env, j.homeEnv()...), extra...)
+}
+
+const optimizeVar = "PYTHONOPTIMIZE"
+
+// noteOptimize says that ChildEnv differs from the environment where that matters.
+func (j *Job) noteOptimize() {
+	if j.Getenv(optimizeVar) != "" {
+		j.Note("%s is not passed on: with it, assert statements check nothing", optimizeVar)
+	}
 }
 
 // homeEnv gives children a writable HOME inside the run when the one they would

@@ -16,6 +16,7 @@ import (
 
 // open makes the copies, clears the outputs' places and puts the launcher in its own.
 func (m *mill) open(ctx context.Context, files []notebookFile) (err error) {
+	m.noteOptimize()
 	if m.python, err = m.Python(); err != nil {
 		return err
 	}

@@ -52,6 +52,10 @@ func (t *pytestRun) environment(ctx context.Context) (err error) {
 }
 
 func (t *pytestRun) noteEnvironment(plugins []string) {
+	t.noteOptimize()
+	if added := t.Getenv("PYTEST_ADDOPTS"); added != "" {
+		t.Note("the variable PYTEST_ADDOPTS adds to pytest's arguments: %s", added)
+	}
 	e := &t.facts.Env
 	e.Installer, e.Python, e.Cached = t.venv.Installer, t.venv.PythonVersion, t.venv.Cached
 	e.Versions = map[string]string{}
