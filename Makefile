@@ -41,9 +41,14 @@ FORCE:
 
 # Versions or paths.
 PYTHONS ?= 3.10 3.11 3.12 3.13
-test-pythons: tools ## what runs inside the kernel, on each of PYTHONS
+test-pythons: tools ## what runs inside the kernel, on each of PYTHONS; the cutting program on old and new anndata
 	@set -e; for p in $(PYTHONS); do \
 		$(TOOLS_DIR)/bin/uv run --quiet --no-project --python $$p --with pytest python -m pytest -q steps/inject/tests; \
+	done
+	@set -e; grep -v '^#' steps/subsample/tests/pythons.txt | while read -r p with; do \
+		echo "$$p $$with"; \
+		$(TOOLS_DIR)/bin/uv run --quiet --no-project --no-build --python $$p --with pytest --with hypothesis $$(printf ' --with %s' $$with) \
+			python -B -W ignore -m pytest -q -W ignore -p no:cacheprovider steps/subsample/tests </dev/null; \
 	done
 
 E2E_FLAGS ?=

@@ -1,5 +1,6 @@
 """What the tests share: data of every shape, the program, and the comparison with anndata."""
 
+import contextlib
 import io
 import json
 import os
@@ -7,12 +8,44 @@ import os
 import anndata as ad
 import numpy as np
 import pandas as pd
+import pytest
 from scipy import sparse
 from step_runner_cut import main
 from step_runner_cut.progress import Progress
 
-# anndata would leave out categories when it selects; that is --prune-categories.
-ad.settings.remove_unused_categories = False
+# anndata leaves out categories when it selects; that is --prune-categories. Since
+# 0.11 it can be told not to.
+PRUNES = not hasattr(ad, "settings")
+# Before 0.12 it left them in the frames of obsm all the same.
+KEEPS = [int(n) for n in ad.__version__.split(".")[:2]] < [0, 12]
+if not PRUNES:
+    ad.settings.remove_unused_categories = False
+
+
+def pruning():
+    """anndata leaves categories out."""
+    return contextlib.nullcontext() if PRUNES else ad.settings.override(remove_unused_categories=True)
+
+
+def zarr_format(version):
+    """anndata writes Zarr of that version; older ones know one version."""
+    if hasattr(ad, "settings") and "zarr_write_format" in dir(ad.settings):
+        return ad.settings.override(zarr_write_format=version)
+    if version != 2:
+        pytest.skip("this anndata writes Zarr 2 only")
+    return contextlib.nullcontext()
+
+
+def sparse_dataset(group):
+    """A sparse matrix that is not loaded."""
+    if hasattr(ad, "io"):
+        return ad.io.sparse_dataset(group)
+    try:
+        from anndata.experimental import sparse_dataset as sparse
+    except ImportError:
+        from anndata._core.sparse_dataset import SparseDataset as sparse
+
+    return sparse(group)
 
 
 def matrix(rng, rows, columns, kind, density=0.3, dtype=np.float32):
@@ -56,7 +89,7 @@ def make(cells, genes, kind="csr", seed=0, raw=True):
 
 
 def request(source, out, **options):
-    asked = {"mode": "cut", "in": str(source), "out": str(out), "spool": os.path.dirname(out), "max_cells": 50, "max_genes": 20, "seed": 0, "stratify_by": "", "method": "uniform", "prune_categories": False, "named": []}
+    asked = {"mode": "cut", "in": str(source), "out": str(out), "spool": os.path.dirname(out), "max_cells": 50, "max_genes": 20, "seed": 0, "stratify_by": "", "method": "uniform", "prune_categories": PRUNES, "named": []}
     return asked | options
 
 
@@ -81,6 +114,9 @@ def same_value(a, b, what):
         for k in a:
             same_value(a[k], b[k], f"{what}/{k}")
     elif isinstance(a, pd.DataFrame):
+        if KEEPS:
+            a, b = ({n: c.cat.remove_unused_categories() if isinstance(c.dtype, pd.CategoricalDtype) else c for n, c in x.items()} for x in (a, b))
+            a, b = pd.DataFrame(a), pd.DataFrame(b)
         pd.testing.assert_frame_equal(a, b)
     elif sparse.issparse(a) or isinstance(a, np.ndarray) and a.dtype.names is None:
         same_matrix(a, b, what)

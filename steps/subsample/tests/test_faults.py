@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import anndata as ad
@@ -87,6 +88,29 @@ def test_no_such_column(tmp_path):
 def test_left_out(tmp_path):
     m = cut(edit(tmp_path, lambda f: f.create_group("mine")), tmp_path / "out.h5ad")
     assert m["left_out"] == ["mine"]
+
+
+@pytest.mark.parametrize(("library", "version"), [("numpy", "1.20.3"), ("h5py", "2.10.0"), ("zarr", "2.9.5"), ("zarr", "2.18.7")])
+def test_too_old(tmp_path, monkeypatch, library, version):
+    real = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda name: version if name == library else real(name))
+    source = tmp_path / "in.zarr"
+    if library == "zarr":
+        source.mkdir()
+        (source / ("zarr.json" if version.startswith("2.18") else ".zgroup")).write_text("{}")
+    else:
+        source = edit(tmp_path, lambda f: None)
+    with pytest.raises(CutError, match=f"has {library} {version}") as e:
+        main.preflight()
+        cut(source, tmp_path / "out.h5ad")
+    assert e.value.kind == "missing-tool" and f"install {library}" in e.value.hint
+
+
+def test_python_too_old(monkeypatch):
+    monkeypatch.setattr(sys, "version_info", (3, 9, 18))
+    with pytest.raises(CutError, match="3.10 is needed") as e:
+        main.preflight()
+    assert e.value.kind == "missing-tool"
 
 
 @pytest.mark.parametrize(

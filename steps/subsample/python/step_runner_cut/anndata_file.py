@@ -104,8 +104,9 @@ class AnnDataFile:
             elif name == "X":
                 cutter.cut(element, target, name, (cells, genes))
             elif name in ("obs", "var"):
-                axis = axes["c" if name == "obs" else "g"]
-                cutter.cut(element, target, name, (axis,))
+                cutter.annotation(element, target, name, axes["c" if name == "obs" else "g"])
+                if cutter.prune and name == "obs" and not stores.is_group(element):
+                    self._prune_records(target[name], cutter)
             elif name in _MAPPINGS:
                 cutter.members(element, target, name, tuple(axes[a] for a in _MAPPINGS[name]))
             elif name == "raw" and stores.is_group(element):
@@ -147,9 +148,13 @@ class AnnDataFile:
                 del uns[path]
                 cutter.cut(element[path], uns["neighbors"], name, (cells, cells))
         for column, (total, kept) in cutter.pruned.items():
-            name = f"{column}_colors"
-            if name in element and not stores.is_group(element[name]) and element[name].shape == (total,):
-                del uns[name]
-                cutter.cut(element[name], uns, name, (kept,))
+            for name in (f"{column}_colors", *([] if self.obs.group else [f"{column}_categories"])):
+                if name in element and not stores.is_group(element[name]) and element[name].shape == (total,):
+                    del uns[name]
+                    cutter.cut(element[name], uns, name, (kept,))
 
-
+    def _prune_records(self, table: Any, cutter: Cutter) -> None:
+        records = table[:]
+        for column in self.obs.categorical():
+            records[column] = cutter.prune_codes(column, records[column], len(self.obs.coded(column)[0]))
+        table[:] = records

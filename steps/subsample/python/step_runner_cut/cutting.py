@@ -71,13 +71,15 @@ class Cutter:
 
     def __init__(self, progress: Progress, prune: bool) -> None:
         self.progress, self.prune = progress, prune
-        # Which categories are left of a column that was pruned.
+        # Which categories are left of a column that was pruned, of how many.
         self.pruned: dict[str, tuple[int, Ints]] = {}
+        self._pruning = False
 
     def cut(self, source: Any, parent: Any, name: str, axes: Axes) -> None:
         """Writes what axes leave of source: one selection, or None, for each axis."""
         self.progress.part = source.name.lstrip("/")
-        if all(a is None for a in axes) or shape(source) == () and not stores.is_group(source):
+        whole = all(a is None for a in axes) and not (self._pruning and encoding(source) in ("dataframe", "categorical"))
+        if whole or shape(source) == () and not stores.is_group(source):
             stores.copy(source, parent, name)
         elif not stores.is_group(source):
             self._array(source, parent, name, axes)
@@ -92,9 +94,17 @@ class Cutter:
         else:
             raise CutError(f"{source.name}: encoding {encoding(source)!r} is not supported", "leave the element out of the file, or give data without it")
 
+    def annotation(self, source: Any, parent: Any, name: str, axis: Ints | None) -> None:
+        """obs or var, to whose columns there may be colours in uns."""
+        self._pruning = self.prune
+        self.cut(source, parent, name, (axis,))
+        self._pruning = False
+
     def members(self, source: Any, parent: Any, name: str, axes: Axes) -> None:
         """A mapping such as obsm: each member is cut."""
+        pruned, self._pruning = dict(self.pruned), self.prune
         self._members(source, parent, name, axes)
+        self.pruned, self._pruning = pruned, False
 
     def _members(self, source: Any, parent: Any, name: str, axes: Axes) -> None:
         if not stores.is_group(source):  # Long ago it was one array of records.
@@ -102,9 +112,38 @@ class Cutter:
             return
         target = parent.create_group(name)
         # The categories of old files come first: the columns refer to them.
-        for member in sorted(source, key=lambda m: m != "__categories"):
-            self.cut(source[member], target, member, axes if member != "__categories" else (None,))
+        old = source["__categories"] if "__categories" in source else None
+        if old is not None and self._pruning:
+            categories = target.create_group("__categories")
+            for column in old:
+                self._old_column(source[column], target, old[column], categories, axes[0])
+            stores.copy_attrs(old, categories)
+        elif old is not None:
+            self.cut(old, target, "__categories", (None,))
+        for member in source:
+            if member not in target:
+                self.cut(source[member], target, member, axes)
         stores.copy_attrs(source, target)
+
+    def _old_column(self, source: Any, target: Any, categories: Any, pruned: Any, axis: Ints | None) -> None:
+        # Nothing that is written is removed again: HDF5 1.12 fails to copy afterwards.
+        name = source.name.rsplit("/", 1)[-1]
+        codes = np.concatenate(list(rows(source, axis)) or [np.empty(0, source.dtype)])
+        codes = self.prune_codes(name, codes, int(categories.shape[0]))
+        self.cut(categories, pruned, name, (self.pruned[name][1],))
+        column = stores.create(source, target, name, codes.shape, None if stores.is_hdf5(source) else self._chunks(source, list(codes.shape)))
+        if len(codes):
+            column[:] = codes
+        stores.copy_attrs(source, column)
+
+    def prune_codes(self, column: str, codes: NDArray[Any], total: int) -> NDArray[Any]:
+        """The codes of the categories that are left, which it notes, in their new places."""
+        kept = np.unique(codes[codes >= 0]).astype(np.int64)
+        # The last place is that of -1.
+        place = np.full(max(total, int(kept.max(initial=-1)) + 1) + 1, -1, np.int64)
+        place[kept] = np.arange(len(kept))
+        self.pruned[column] = (total, kept)
+        return place[codes].astype(codes.dtype)
 
     def _array(self, source: Any, parent: Any, name: str, axes: Axes) -> None:
         if len(axes) > len(source.shape):
@@ -163,15 +202,11 @@ class Cutter:
         target = parent.create_group(name)
         self._array(source["codes"], target, "codes", axes)
         kept: Ints | None = None
-        if self.prune:
-            codes = target["codes"][:]
-            kept = np.unique(codes[codes >= 0]).astype(np.int64)
-            total = int(source["categories"].shape[0]) if not stores.is_group(source["categories"]) else -1
-            place = np.full(max(total, int(kept.max(initial=-1)) + 1) + 1, -1, np.int64)
-            place[kept] = np.arange(len(kept))
-            target["codes"][:] = place[codes].astype(codes.dtype)
-            if total >= 0:
-                self.pruned[name] = (total, kept)
+        if self._pruning:
+            categories = source["categories"]
+            categories = categories["values"] if stores.is_group(categories) else categories
+            target["codes"][:] = self.prune_codes(name, target["codes"][:], int(categories.shape[0]))
+            kept = self.pruned[name][1]
         self.cut(source["categories"], target, "categories", (kept,))
         stores.copy_attrs(source, target)
 

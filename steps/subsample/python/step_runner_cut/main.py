@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from .errors import DAMAGED, CutError
+from .errors import DAMAGED, CutError, need
 from .progress import Progress
 
 
@@ -26,6 +26,7 @@ def main() -> None:
     os.dup2(2, 1)
     progress = Progress(out)
     try:
+        preflight()
         request = json.loads(Path(sys.argv[1]).read_text())
         result = {"versions": versions()} if request["mode"] == "versions" else cut(request, progress)
     except BaseException as e:
@@ -37,13 +38,20 @@ def main() -> None:
     progress.say(result=result)
 
 
+def preflight() -> None:
+    """What is too old is told before it fails somewhere."""
+    if sys.version_info < (3, 10):
+        raise CutError(f"{sys.executable} is Python {platform.python_version()}, 3.10 is needed", "name another interpreter", "missing-tool")
+    need("numpy", (1, 21))
+
+
 def classify(e: BaseException) -> CutError:
     """The failure that an exception means."""
     text = str(e)
     if isinstance(e, CutError):
         return e
     if isinstance(e, ImportError):
-        return CutError(f"{sys.executable} cannot import what is needed to read it: {text}", "install h5py for HDF5, zarr for Zarr", "missing-tool")
+        return CutError(f"{sys.executable} cannot import what is needed to read it: {text}", "install numpy, and h5py for HDF5 or zarr for Zarr", "missing-tool")
     if isinstance(e, MemoryError):
         return CutError("memory ran out while it was cut", kind="out-of-memory")
     full = isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .errors import DAMAGED, CutError
+from .errors import DAMAGED, CutError, need
 
 # Elements of a chunk of a one-dimensional array that is written.
 CHUNK = 1 << 18
@@ -25,12 +25,14 @@ def is_hdf5(element: Any) -> bool:
 def open_source(path: str) -> Any:
     """The root group of a file or a Zarr directory."""
     if Path(path).is_dir():
+        need("zarr", (3, 0) if (Path(path) / "zarr.json").exists() else (2, 10))
         import zarr
 
         try:
             return zarr.open_group(path, mode="r")
         except Exception as e:  # Each version of zarr has errors of its own.
             raise CutError(f"it is no Zarr directory: {e}", "give an .h5ad file, a Zarr directory of AnnData, or a 10x .h5 file") from e
+    need("h5py", (3, 0))
     import h5py
 
     if not h5py.is_hdf5(path):
@@ -58,8 +60,7 @@ def size(element: Any) -> int:
     """Bytes that it takes when it is written whole by create: of Zarr those that it
     takes now, since what is written is packed alike; of HDF5 all of them."""
     if not is_hdf5(element):
-        directory = Path(str(element.store_path).removeprefix("file://")) if hasattr(element, "store_path") else Path(element.store.path, element.path)
-        return sum(f.stat().st_size for f in directory.rglob("*") if f.is_file())
+        return sum(f.stat().st_size for f in _directory(element).rglob("*") if f.is_file())
     if is_group(element):
         return sum(size(element[name]) for name in element)
     count = element.size or 0
@@ -81,6 +82,12 @@ def finish(target: Any, source: str) -> None:
         gathered = (Path(source) / ".zmetadata").exists()
     if gathered:
         zarr.consolidate_metadata(target.store)
+
+
+def _directory(element: Any) -> Path:
+    if hasattr(element, "store_path"):
+        return Path(str(element.store_path).removeprefix("file://"))
+    return Path(element.store.path, element.path)
 
 
 def copy_attrs(source: Any, target: Any) -> None:
