@@ -144,19 +144,6 @@ func TestRedToken(t *testing.T) {
 	run.checked("nor the wrong one")
 }
 
-// TestRedDownload: what could not be fetched is the cause, not the steps that are missing for it.
-func TestRedDownload(t *testing.T) {
-	t.Parallel()
-	run := startRed(t, "red, fetch-not-found", sleeper, func(run *v1.PipelineRun) {
-		setParam(run, "dataset-urls", "https://"+shared.gitIP+"/nothing.h5ad")
-	})
-	run.wait()
-	run.checkRed(red{
-		step: "0-fetch-data", title: "fetch-data", status: "failed", kind: "fetch-not-found", code: 37,
-		says: []string{"dataset nothing from https://" + shared.gitIP + "/nothing.h5ad", "| 3 | papermill | – not run |"},
-	})
-}
-
 func TestRedCancelled(t *testing.T) {
 	t.Parallel()
 	run := startRed(t, "red, signaled", sleeper, nil)
@@ -238,38 +225,6 @@ func interrupted(says ...string) red {
 	}
 }
 
-// TestPodLost: what a lost node takes along Tekton starts anew, and the run may still pass.
-// The summary tells of it all the same. Nothing of the first attempt is believed.
-func TestPodLost(t *testing.T) {
-	t.Parallel()
-	run := startRed(t, "green, with a note", []string{
-		"import pathlib, time\nfirst = pathlib.Path('/workspace/shared-storage/first')\nprint('The answer: 41' if not first.exists() else 'The answer: 42')",
-		"if not first.exists():\n    first.touch()\n    time.sleep(900)",
-	}, nil)
-	run.waitForCell("2")
-	run.deletePod("papermill", "--force", "--grace-period=0")
-	run.wait()
-	require.True(t, run.green(), run.row.seen)
-	v := run.volume()
-	run.checkOutputs(v)
-	run.checkSummary(v, "STEP_SUMMARY_LITE.md", "PASSED", "- Step 3 (papermill): `an earlier attempt, begun ")
-	run.checkSecrecy()
-}
-
-// TestSummaryPodLost: the verdict is derived anew, so a good run stays one.
-func TestSummaryPodLost(t *testing.T) {
-	t.Parallel()
-	run := startRed(t, "green", []string{"print('The answer: 42')"}, nil)
-	run.waitUntil("the pod of final-summary", func() bool { return run.podOf("final-summary") != "" })
-	run.deletePod("final-summary")
-	run.wait()
-	require.True(t, run.green(), run.row.seen)
-	v := run.volume()
-	run.checkPublished(v, "artifacts/output_analysis_lite.html", "artifacts/pytest_results_lite.xml", "STEP_SUMMARY_LITE.md")
-	run.checkSummary(v, "STEP_SUMMARY_LITE.md", "PASSED")
-	run.checkResults(v)
-}
-
 // waitForCell waits until papermill has begun the cell.
 func (r *pipelineRun) waitForCell(number string) {
 	r.t.Helper()
@@ -301,34 +256,4 @@ func (r *pipelineRun) deletePod(task string, flags ...string) {
 	_, err := r.c.kubectl(ctx, nil, append([]string{"delete", "pod", r.podOf(task)}, flags...)...)
 	require.NoError(r.t, err)
 	r.checked("pod of %s deleted", task)
-}
-
-// TestRedNameAgain: a PipelineRun that has the name of an earlier one must not pass by what
-// that has left. Nothing of the earlier one is touched.
-func TestRedNameAgain(t *testing.T) {
-	t.Parallel()
-	name := func(run *v1.PipelineRun) { run.GenerateName, run.Name = "", "name-again" }
-	first := startRed(t, "green, then red", []string{"print('The answer: 42')"}, name)
-	first.wait()
-	require.True(t, first.green(), first.row.seen)
-	before := first.volume()
-	_, err := shared.kubectl(t.Context(), nil, "delete", "pipelinerun", first.Name)
-	require.NoError(t, err)
-
-	run, err := shared.example("lite")
-	require.NoError(t, err)
-	name(run)
-	run.Spec.Params, run.Spec.Workspaces = first.Spec.Params, first.Spec.Workspaces
-	require.NoError(t, shared.create(t.Context(), run))
-	first.PipelineRun = run
-	first.wait()
-	assert.False(t, first.green())
-	assert.Equal(t, "bad-input", first.result("failure-kind"))
-	assert.Equal(t, "incomplete", first.result("verdict"))
-	assert.Contains(t, first.logs(t.Context(), "-1"), "run name-again of this workspace is not ours: it belongs to")
-	after := first.volume()
-	for path, data := range before {
-		assert.Equal(t, digest(data), digest(after[path]), path)
-	}
-	first.checked("%d files of the first are as they were", len(before))
 }
