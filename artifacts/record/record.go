@@ -268,13 +268,3 @@ func ReadFile(path string) (*Record, error) {
 	}
 	return r, nil
 }
-
-// Sort orders records by step, then by start.
-func Sort(rs []*Record) {
-	slices.SortFunc(rs, func(a, b *Record) int {
-		if a.Step != b.Step {
-			return a.Step - b.Step
-		}
-		return a.Started.Compare(b.Started)
-	})
-}

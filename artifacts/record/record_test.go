@@ -174,15 +174,6 @@ func TestDuration(t *testing.T) {
 	assert.Equal(t, 2*time.Minute, r.Duration(r.Started.Add(2*time.Minute)))
 }
 
-func TestSort(t *testing.T) {
-	at := func(step, minute int) *Record {
-		return &Record{ID: ID{Step: step}, Started: time.Date(2026, 1, 1, 0, minute, 0, 0, time.UTC)}
-	}
-	rs := []*Record{at(3, 1), at(1, 9), at(3, 0)}
-	Sort(rs)
-	assert.Equal(t, []*Record{at(1, 9), at(3, 0), at(3, 1)}, rs)
-}
-
 func TestWorkflowFilesAreDistinct(t *testing.T) {
 	files := map[string]bool{}
 	for i, id := range Workflow {
