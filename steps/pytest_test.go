@@ -193,7 +193,11 @@ def pytest_unconfigure(config):
 	},
 	"report removed": {
 		files: map[string]string{"test_a.py": pytestGreen, "conftest.py": "import os\ndef pytest_unconfigure(config): os.remove(config.option.xmlpath)\n"},
-		kind:  record.TestsCrashed, code: 62, message: "without a report", outputs: "coverage_lite.xml pytest_report_lite.html",
+		kind:  record.TestsCrashed, code: 62, message: "without a report, though its session came to its end", outputs: "coverage_lite.xml pytest_report_lite.html",
+	},
+	"report turned off": {
+		files: map[string]string{"test_a.py": pytestGreen, "pytest.ini": "[pytest]\naddopts = -p no:junitxml\n"},
+		kind:  record.TestsCrashed, code: 62, message: "without a report, though its session came to its end", outputs: "coverage_lite.xml pytest_report_lite.html",
 	},
 	"coverage too low": {
 		files: map[string]string{"lib.py": "def f():\n    return 1\n", "test_a.py": "import lib\n" + pytestGreen, "pytest.ini": "[pytest]\naddopts = --cov-fail-under=99\n"},

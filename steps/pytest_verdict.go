@@ -253,6 +253,9 @@ func (t *pytestRun) noReport(code int) *record.Failure {
 	switch {
 	case !errors.Is(t.reportErr, fs.ErrNotExist):
 		return record.Failf(record.TestsCrashed, "pytest exited %d, but its report %s cannot be used: %w", code, name, t.reportErr)
+	case t.receipt != nil && (code == pytestOK || code == pytestFailed):
+		return record.Failf(record.TestsCrashed, "pytest exited %d without a report, though its session came to its end", code).
+			WithHint("look for -p no:junitxml in the project's addopts, or for what removes the report")
 	case code == pytestOK || code == pytestFailed:
 		return record.Failf(record.TestsCrashed, "pytest exited %d without a report: something ended it before its end (os._exit, a crash in native code)", code)
 	}

@@ -60,9 +60,14 @@ func (j *judge) stopped(f *record.Failure) *record.Failure {
 	return &g
 }
 
-// firstLine is the first line that is not blank, for a message.
+// firstLine is the first line that is not blank, for a message; the last one where
+// that is a rule, as in the tracebacks that papermill and nbclient raise themselves.
 func firstLine(text string) string {
-	line, _, _ := strings.Cut(strings.TrimSpace(text), "\n")
+	text = strings.TrimSpace(text)
+	line, _, _ := strings.Cut(text, "\n")
+	if strings.Trim(line, "- ") == "" {
+		line = text[strings.LastIndex(text, "\n")+1:]
+	}
 	return cut(strings.TrimSpace(line), 200)
 }
 

@@ -320,3 +320,12 @@ func FuzzJudge(f *testing.F) {
 		}
 	})
 }
+
+func TestFirstLine(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "", "\n one \ntwo": "one", "---": "---",
+		"\n-----\nException encountered at \"In [1]\":\n-----\n1/0\n\nZeroDivisionError: division by zero\n": "ZeroDivisionError: division by zero",
+	} {
+		assert.Equal(t, want, firstLine(text))
+	}
+}
