@@ -1,5 +1,5 @@
-"""Unpacks what zlib packed. libdeflate does it in a third of the time and is in most
-images, since libtiff needs it; without it Python's own zlib does it. Both check the
+"""Unpacks what zlib packed. libdeflate does it in a third of the time and is
+there where Debian's or Conda's libtiff is; without it Python's own zlib does it. Both check the
 checksum, and both leave other threads to work."""
 
 from __future__ import annotations
