@@ -15,10 +15,10 @@ import (
 
 // FetchData fetches datasets into the workspace.
 type FetchData struct {
-	Dataset []string `sep:"none" help:"A dataset and where it is: NAME=URL, http or https. After a # the URL may say sha256=HEX, format=FORMAT and file=NAME." placeholder:"NAME=URL"`
-	URLs    string   `name:"dataset-urls" seed:"DATASET_URLS" help:"More URLs, with spaces, line breaks or commas between them." placeholder:"URLS"`
-	Names   string   `name:"dataset-names" seed:"DATASET_NAMES" help:"Names of those, in the same order. The files' own names, less the suffix, when absent." placeholder:"NAMES"`
-	SHA256  []string `name:"sha256" help:"The digest that a dataset must have." placeholder:"NAME=HEX"`
+	Dataset []string `facts:"" sep:"none" help:"A dataset and where it is: NAME=URL, http or https. After a # the URL may say sha256=HEX, format=FORMAT and file=NAME." placeholder:"NAME=URL"`
+	URLs    string   `facts:"" name:"dataset-urls" seed:"DATASET_URLS" help:"More URLs, with spaces, line breaks or commas between them." placeholder:"URLS"`
+	Names   string   `facts:"" name:"dataset-names" seed:"DATASET_NAMES" help:"Names of those, in the same order. The files' own names, less the suffix, when absent." placeholder:"NAMES"`
+	SHA256  []string `facts:"" name:"sha256" help:"The digest that a dataset must have." placeholder:"NAME=HEX"`
 
 	TokenFile string `effort:"" help:"File that holds a token for the datasets' server, such as a mounted Secret." placeholder:"FILE"`
 	TokenHost string `effort:"" help:"Host, with its port if there is one, that the token is for. Needed when the URLs have several." placeholder:"HOST"`

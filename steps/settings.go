@@ -17,7 +17,7 @@ import (
 // stepSettings are the flags of a step that are not at their defaults, by name, without
 // credentials: a config file may give some that nobody knows of yet. Limits of time
 // and flags tagged effort are left out: they bear on how hard it tries, not on what
-// comes of it.
+// comes of it. So are those tagged facts: the step's facts say it, and its StillGood compares.
 func stepSettings(step Step) map[string]string {
 	all := map[string]string{}
 	if v := reflect.ValueOf(step); v.Kind() == reflect.Pointer {
@@ -31,10 +31,11 @@ func addSettings(all map[string]string, prefix string, v reflect.Value) {
 		f, value := v.Type().Field(i), v.Field(i)
 		_, embedded := f.Tag.Lookup("embed")
 		_, effort := f.Tag.Lookup("effort")
+		_, facts := f.Tag.Lookup("facts")
 		switch {
 		case embedded:
 			addSettings(all, prefix+f.Tag.Get("prefix"), value)
-		case !f.IsExported() || effort || f.Tag.Get("placeholder") == "DURATION":
+		case !f.IsExported() || effort || facts || f.Tag.Get("placeholder") == "DURATION":
 		case value.Kind() == reflect.Pointer && value.IsNil():
 		default:
 			if env, ok := value.Interface().([]string); ok && flagName(f) == "env" {
@@ -55,7 +56,7 @@ func withoutSecrets(env []string) (all []string) {
 	for _, kv := range env {
 		name, _, _ := strings.Cut(kv, "=")
 		if redact.NamesSecret(name[strings.LastIndex(name, ":")+1:]) {
-			kv = name + "=***"
+			kv = name + "=" + redact.Mask
 		}
 		all = append(all, kv)
 	}
@@ -94,11 +95,12 @@ func settingText(v reflect.Value) string {
 }
 
 // asksTheSame says whether rec was made with what step asks for now. A flag at its
-// default asks for nothing: who resumes a run need not say everything again.
+// default asks for nothing: who resumes a run need not say everything again. A flag with
+// a secret in it always asks for something else, since no record tells what it was.
 func asksTheSame(j *Job, step Step, rec *record.Record) bool {
 	same := true
 	for name, text := range stepSettings(step) {
-		if then := rec.Settings[name]; j.Secrets.String(text) != then {
+		if text = j.Secrets.String(text); text != rec.Settings[name] || strings.Contains(text, redact.Mask) {
 			j.Log.Info("asked otherwise than before", "step", rec.ID, "flag", "--"+name)
 			same = false
 		}

@@ -24,6 +24,7 @@ func TestSettingsOfAStep(t *testing.T) {
 		"notebook-filename": "", "max-genes": "0", "method": "", // Kong would have filled them in.
 	}, stepSettings(s))
 	assert.Empty(t, stepSettings(skipped{s, nil}), "it asks for nothing")
+	assert.NotContains(t, stepSettings(&FetchData{Dataset: []string{"a=https://host/a?sig=x"}}), "dataset", "its facts have it")
 	assert.NotContains(t, stepSettings(&Clone{CloneOptions: CloneOptions{TokenFile: "/x", Retries: 1}}), "token-file")
 }
 
@@ -53,4 +54,21 @@ func TestResumeAsksOtherwise(t *testing.T) {
 	require.NoError(t, os.Rename(path, filepath.Join(t.TempDir(), "elsewhere")))
 	assert.True(t, stillGood(j, again(func(*Papermill) {})), "it was in another container")
 	assert.Contains(t, strings.Join(j.Rec.Notes, "\n"), "step 3-papermill is kept as it was asked for, with --parameter=n=5")
+}
+
+// TestResumeAfterASecretChanged: records hold no secret, so nobody can say that it is the same.
+func TestResumeAfterASecretChanged(t *testing.T) {
+	e := NewTestEnv(t)
+	path := millWrite(t, "nb", nbtest.New(nbtest.Code("n = 1", "parameters")))
+	for _, change := range []func(s *Papermill, secret string){
+		func(s *Papermill, secret string) { s.Parameter = []string{"n=https://host/x?key=" + secret} },
+		func(s *Papermill, secret string) { s.PapermillOptions.Env = []string{"API_KEY=" + secret} },
+	} {
+		first, second := millStep(path), millStep(path)
+		change(first, "a")
+		change(second, "b")
+		rec, _ := millRun(t, e, t.Context(), first)
+		require.Nil(t, rec.Failure)
+		assert.False(t, stillGood(&Job{Env: e.Env, Rec: &record.Record{}}, second), "%v", rec.Settings)
+	}
 }

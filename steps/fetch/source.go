@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/step-runner/step-runner/artifacts/record"
+	"github.com/step-runner/step-runner/steps/redact"
 )
 
 // Format is what becomes of a dataset's file.
@@ -187,8 +188,7 @@ var (
 )
 
 // Unsigned is a text without what gives access in the URLs in it: credentials before the
-// host, and in the query the values that sign, or that are secrets by their names. Two
-// texts that differ in nothing else ask for the same.
+// host, and, masked, the values in the query that sign or that are secrets by their names.
 func Unsigned(text string) string {
 	return address.ReplaceAllStringFunc(text, func(u string) string {
 		return argument.ReplaceAllStringFunc(userinfo.ReplaceAllString(u, "://"), func(arg string) string {
@@ -196,7 +196,7 @@ func Unsigned(text string) string {
 			if name, err := url.QueryUnescape(m[2]); err == nil && !signs(name) && !secretName.MatchString(name) {
 				return arg
 			}
-			return m[1] + m[2] + "=***"
+			return m[1] + m[2] + "=" + redact.Mask
 		})
 	})
 }

@@ -186,7 +186,7 @@ func (m *matcher) redact(out, text []byte, covered int, last bool) (_, kept []by
 			break
 		}
 		if start >= done {
-			out = append(append(out, text[done:start]...), mask...)
+			out = append(append(out, text[done:start]...), Mask...)
 		}
 		done, from = max(done, stop), start+1
 	}
@@ -197,7 +197,7 @@ func (m *matcher) redact(out, text []byte, covered int, last bool) (_, kept []by
 		return out, text[end:], max(0, done-end)
 	}
 	if end < len(text) && done <= end {
-		out = append(out, mask...)
+		out = append(out, Mask...)
 	}
 	return out, nil, 0
 }

@@ -9,8 +9,8 @@ import (
 	"sync/atomic"
 )
 
-// mask stands where a secret stood. Secrets that overlap share one.
-const mask = "***"
+// Mask stands where a secret stood. Secrets that overlap share one.
+const Mask = "***"
 
 // minSecret is the length in bytes from which a secret is redacted. Shorter ones
 // would blot out ordinary text and hide nothing that cannot be guessed.
@@ -77,7 +77,7 @@ func (s *Set) learn(secret string, sets ...*patterns) {
 	}
 }
 
-// String returns text with every secret replaced by "***". So are parts of a secret of
+// String returns text with every secret replaced by Mask. So are parts of a secret of
 // at least 24 bytes that was folded or shortened: of what stands on either side of a
 // cut, less than 16 bytes can be left. A text that ends in the middle of a secret has that
 // part replaced when it is at least 8 bytes and half of the secret.

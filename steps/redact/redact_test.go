@@ -69,7 +69,7 @@ func TestBase64AtEveryAlignment(t *testing.T) {
 				text := enc.EncodeToString([]byte(plain))
 				require.True(t, s.Contains([]byte(text)), "%d before, %d after", before, after)
 				rest := s.String(text)
-				require.LessOrEqual(t, len(rest), len(text)-len(token)*4/3+len(mask)+3, rest)
+				require.LessOrEqual(t, len(rest), len(text)-len(token)*4/3+len(Mask)+3, rest)
 			}
 		}
 	}
@@ -174,7 +174,7 @@ func TestMemoryStaysBounded(t *testing.T) {
 		require.LessOrEqual(t, cap(w.out), 4*chunk)
 	}
 	require.NoError(t, w.Close())
-	require.Equal(t, mask, out.String())
+	require.Equal(t, Mask, out.String())
 }
 
 type failing struct{}
@@ -235,7 +235,7 @@ func naive(forms []string, text string) string {
 		case !covered[i]:
 			b.WriteByte(text[i])
 		case !joins[i]:
-			b.WriteString(mask)
+			b.WriteString(Mask)
 		}
 	}
 	return b.String()
